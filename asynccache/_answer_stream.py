@@ -1,0 +1,148 @@
+"""A streamed answer, as the caller sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import orjson
+
+from asynccache._models import Chunk, Response, Source
+from asynccache._outcome import Outcome
+from asynccache._registry import find_dialect
+from asynccache._stream import Stream
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from asynccache._driver import LoopTurn
+    from asynccache._models import Exchange
+
+__all__ = ["AnswerStream"]
+
+
+class AnswerStream:
+    """An answer to read chunk by chunk: ``async with cache.stream(...) as stream: async for chunk in stream``.
+
+    A stored answer is replayed, a fresh one passed on as it arrives; both read alike. Entering raises what
+    the upstream raises before its first byte; iterating raises what breaks the answer later. Leaving early
+    closes the upstream call unless someone else is reading it.
+    """
+
+    def __init__(
+        self,
+        walk: Callable[[], Awaitable[Exchange]],
+        settle: Callable[[Exchange, Response], Outcome],
+        turn: LoopTurn,
+    ) -> None:
+        self._walk: Final = walk
+        self._settle: Final = settle
+        self._turn: Final = turn
+        self._exchange: Exchange | None = None
+        self._frames: AsyncIterator[bytes] | None = None
+        self._read: list[bytes] = []
+        self._complete = False
+
+    async def __aenter__(self) -> Self:
+        if self._exchange is not None:
+            raise RuntimeError("this stream was entered before; call cache.stream(...) again")
+        exchange = await self._walk()
+        answer = exchange.answer
+        if isinstance(answer, Stream):
+            self._frames = answer
+        elif isinstance(answer, Response):
+            dialect = find_dialect(exchange.request.dialect)
+            self._frames = self._replayed(dialect.replay(exchange.request.body, answer))
+        self._exchange = exchange
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(self._frames, Stream):
+            await self._frames.aclose()
+
+    async def _replayed(self, frames: Iterable[bytes]) -> AsyncIterator[bytes]:
+        for frame in frames:
+            yield frame
+            if self._turn.due():
+                await asyncio.sleep(0)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Chunk:
+        frame = await self.next_frame()
+        document = orjson.loads(frame)
+        return Chunk(frame, document, find_dialect(self._entered.request.dialect).delta(document))
+
+    async def next_frame(self) -> bytes:
+        """The next event's payload, unparsed: for servers that pass it on."""
+        if self._frames is None:
+            raise RuntimeError("use `async with cache.stream(...) as stream`, then iterate")
+        try:
+            frame = await anext(self._frames)
+        except StopAsyncIteration:
+            self._complete = True
+            raise
+        self._read.append(frame)
+        return frame
+
+    @property
+    def _entered(self) -> Exchange:
+        if self._exchange is None:
+            raise RuntimeError("use `async with cache.stream(...) as stream` first")
+        return self._exchange
+
+    @property
+    def outcome(self) -> Outcome:
+        """The whole answer, once the iteration has ended.
+
+        Raises:
+            RuntimeError: the stream has not been read to its end.
+        """
+        exchange = self._entered
+        if not self._complete:
+            raise RuntimeError("the outcome is known once the stream has been read to its end")
+        if isinstance(exchange.answer, Response):
+            return self._settle(exchange, exchange.answer)
+        frames = tuple(self._read)
+        return self._settle(exchange, Response(find_dialect(exchange.request.dialect).assemble(frames), frames))
+
+    async def collect(self) -> Outcome:
+        """Read to the end; the whole answer."""
+        async for _ in self:
+            pass
+        return self.outcome
+
+    @property
+    def source(self) -> Source:
+        """Where the answer comes from."""
+        return self._entered.source or Source.UPSTREAM
+
+    @property
+    def hit(self) -> bool:
+        """True when it was stored before."""
+        return self.source.hit
+
+    @property
+    def similarity(self) -> float | None:
+        """As ``Outcome.similarity``."""
+        accepted = self._entered.accepted
+        return None if accepted is None else accepted.similarity
+
+    @property
+    def age(self) -> float | None:
+        """Seconds since the answer was made; None when not a hit."""
+        accepted = self._entered.accepted
+        return None if accepted is None else accepted.age
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why stored answers were refused."""
+        return self._entered.reasons
+
+    def __repr__(self) -> str:
+        state: Any = "not entered" if self._exchange is None else self.source.value
+        return f"<AnswerStream {state}>"

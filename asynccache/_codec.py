@@ -1,0 +1,237 @@
+"""The stored form of an entry: one byte string that says whose it is and proves that it is whole.
+
+Layout, format 1 (integers big-endian)::
+
+    magic 2 | format 1 | flags 1 | key 32 | partition 32
+    | length of: header 4, body 4, frames as stored 4, frames expanded 4, embedding 4
+    | header | body | frames | embedding
+    | tag 16: SHA-256 of everything before, cut to 16 bytes
+
+The header is a JSON object of the small fields. The body is stored as received, so that a hit can be
+served without touching it. The frames are one block, each with its length before it, compressed
+together when that pays: the frames of one stream repeat each other almost word for word.
+
+A store may hand out another key's value (a mixed-up connection) or flipped bits (SQLite's pages carry
+no checksum), so the key stands inside and the tag covers all. The tag is no signature: it finds
+accidents, not forgers; ``decode`` survives forged bytes too, but believes them.
+"""
+
+from __future__ import annotations
+
+import zlib
+from hashlib import sha256
+from math import isfinite
+from struct import Struct
+from typing import Any, Final, NoReturn
+
+import orjson
+
+from asynccache._errors import CorruptEntry
+from asynccache._models import Cost, Entry, Response
+
+__all__ = ["decode", "encode"]
+
+_MAGIC: Final = b"AE"
+_FORMAT: Final = 1
+_COMPRESSED: Final = 0b01
+_EMBEDDED: Final = 0b10  # tells an empty embedding from none
+_KNOWN_FLAGS: Final = _COMPRESSED | _EMBEDDED
+
+_PREFIX: Final = Struct(">2sBB32s32s5I")
+_LENGTH: Final = Struct(">I")
+_TAG: Final = 16
+
+_ID: Final = 32
+_LONGEST: Final = 2**32 - 1  # what a length field can say
+
+_WORTH_COMPRESSING: Final = 1024  # bytes; below, the call costs more than the bytes it saves
+_WORTH_KEEPING: Final = 0.9  # share of the plain size; a smaller gain does not pay for expanding on each hit
+_LEVEL: Final = 1  # zlib's fastest: frames are so repetitive that more effort gains little
+_EXPANDED_LIMIT: Final = 256 * 2**20  # bytes; no honest answer comes near, a decompression bomb ends here
+
+
+def encode(entry: Entry) -> bytes:
+    """The stored form of ``entry``.
+
+    Raises:
+        ValueError: the entry has no stored form: a key or partition that is not 32 bytes, a field of
+            the wrong type, a number that is not finite or has more than 64 bits, text that is not
+            valid Unicode, a part longer than 4 GiB.
+    """
+    if len(entry.key) != _ID or len(entry.partition) != _ID:
+        sizes = f"{len(entry.key)} and {len(entry.partition)}"
+        raise ValueError(f"key and partition must have {_ID} bytes each, got {sizes}")
+    header = _header(entry)
+    body = entry.response.body
+    plain = b"".join(part for frame in entry.response.frames for part in (_length(frame), frame))
+    frames, flags = _compress(plain)
+    embedding = entry.embedding
+    if embedding is None:
+        embedding = b""
+    else:
+        flags |= _EMBEDDED
+    if max(len(header), len(body), len(plain), len(embedding)) > _LONGEST:
+        raise ValueError("a part of the entry is longer than 4 GiB")
+    lengths = (len(header), len(body), len(frames), len(plain), len(embedding))
+    prefix = _PREFIX.pack(_MAGIC, _FORMAT, flags, entry.key, entry.partition, *lengths)
+    sealed = b"".join((prefix, header, body, frames, embedding))
+    return sealed + sha256(sealed).digest()[:_TAG]
+
+
+def _header(entry: Entry) -> bytes:
+    if not _well_typed(entry):  # what is stored must be readable
+        raise ValueError("a field of the entry has the wrong type")
+    numbers = (entry.created_at, entry.ttl or 0, entry.cost.seconds)
+    if not all(isfinite(number) for number in numbers):  # JSON would turn them into null
+        raise ValueError("created_at, ttl and cost.seconds must be finite")
+    cost = entry.cost
+    fields = {
+        "dialect": entry.dialect,
+        "created": entry.created_at,
+        "ttl": entry.ttl,
+        "question": entry.question,
+        "tags": entry.tags,
+        "version": entry.version,
+        "cost": (cost.prompt_tokens, cost.completion_tokens, cost.seconds),
+    }
+    try:
+        return orjson.dumps(fields)
+    except TypeError as error:  # orjson's own error, a TypeError by inheritance
+        raise ValueError(f"a field of the entry has no stored form: {error}") from error
+
+
+def _length(frame: bytes) -> bytes:
+    if len(frame) > _LONGEST:
+        raise ValueError("a frame of the entry is longer than 4 GiB")
+    return _LENGTH.pack(len(frame))
+
+
+def _compress(plain: bytes) -> tuple[bytes, int]:
+    if _WORTH_COMPRESSING < len(plain) <= _EXPANDED_LIMIT:
+        compressed = zlib.compress(plain, _LEVEL)
+        if len(compressed) < len(plain) * _WORTH_KEEPING:
+            return compressed, _COMPRESSED
+    return plain, 0
+
+
+def decode(data: bytes, *, key: bytes) -> Entry:
+    """The entry stored as ``data``, which must be that of ``key``.
+
+    Raises:
+        CorruptEntry: the bytes are not, or no longer, what ``encode`` made of an entry with this
+            key. Nothing else is raised, whatever the bytes.
+    """
+    if not isinstance(data, bytes):  # a damaged SQLite row can change its type
+        _refuse("it is not bytes")
+    if len(data) < _PREFIX.size + _TAG:
+        _refuse("it is too short")
+    magic, version, flags, own_key, partition, *lengths = _PREFIX.unpack_from(data)
+    if magic != _MAGIC:
+        _refuse("it does not start like an entry")
+    if version != _FORMAT:
+        _refuse(f"its format is {version}, this release reads {_FORMAT}")
+    if sha256(memoryview(data)[:-_TAG]).digest()[:_TAG] != data[-_TAG:]:
+        _refuse("its checksum does not match")
+    if own_key != key:
+        _refuse("it belongs to another key")
+    if flags & ~_KNOWN_FLAGS:
+        _refuse("it has unknown flags")
+    header_size, body_size, frames_size, plain_size, embedding_size = lengths
+    body_at = _PREFIX.size + header_size
+    frames_at = body_at + body_size
+    embedding_at = frames_at + frames_size
+    end = embedding_at + embedding_size
+    if end != len(data) - _TAG:
+        _refuse("its lengths do not add up")
+    frames = data[frames_at:embedding_at]
+    if flags & _COMPRESSED:
+        frames = _expand(frames, plain_size)
+    elif frames_size != plain_size:
+        _refuse("its lengths do not add up")
+    if embedding_size and not flags & _EMBEDDED:
+        _refuse("its lengths do not add up")
+    return _entry(
+        data[_PREFIX.size : body_at],
+        key=own_key,
+        partition=partition,
+        response=Response(data[body_at:frames_at], _split(frames)),
+        embedding=data[embedding_at:end] if flags & _EMBEDDED else None,
+    )
+
+
+def _expand(compressed: bytes, size: int) -> bytes:
+    if size > _EXPANDED_LIMIT:
+        _refuse("it would expand beyond every limit")
+    expander = zlib.decompressobj()
+    try:
+        plain = expander.decompress(compressed, size + 1)  # one more, to see that there is no more
+    except zlib.error:
+        _refuse("its frames do not expand")
+    if len(plain) != size or not expander.eof or expander.unused_data:
+        _refuse("its frames do not have their declared size")
+    return plain
+
+
+def _split(block: bytes) -> tuple[bytes, ...]:
+    frames: list[bytes] = []
+    at, end = 0, len(block)
+    while at < end:
+        start = at + _LENGTH.size
+        if start > end:
+            _refuse("its frames do not add up")
+        at = start + int.from_bytes(block[at:start], "big")
+        if at > end:
+            _refuse("its frames do not add up")
+        frames.append(block[start:at])
+    return tuple(frames)
+
+
+def _entry(
+    header: bytes, *, key: bytes, partition: bytes, response: Response, embedding: bytes | None
+) -> Entry:
+    try:
+        fields: dict[str, Any] = orjson.loads(header)
+        prompt, completion, seconds = fields["cost"]
+        tags: list[str] = fields["tags"]
+        entry = Entry(
+            key=key,
+            partition=partition,
+            dialect=fields["dialect"],
+            response=response,
+            created_at=fields["created"],
+            ttl=fields["ttl"],
+            question=fields["question"],
+            tags=tuple(tags),
+            version=fields["version"],
+            cost=Cost(prompt, completion, seconds),
+            embedding=embedding,
+        )
+    except (ValueError, TypeError, KeyError):
+        _refuse("its header is not readable")
+    if type(tags) is not list or not _well_typed(entry):
+        _refuse("its header is not readable")
+    return entry
+
+
+def _well_typed(entry: Entry) -> bool:
+    """True when the header's fields have their JSON types (``type``, not ``isinstance``: True is no number)."""
+    cost = entry.cost
+    return (
+        type(entry.dialect) is str
+        and type(entry.created_at) in _NUMBER
+        and (entry.ttl is None or type(entry.ttl) in _NUMBER)
+        and (entry.question is None or type(entry.question) is str)
+        and (entry.version is None or type(entry.version) is str)
+        and all(type(tag) is str for tag in entry.tags)
+        and type(cost.prompt_tokens) is int
+        and type(cost.completion_tokens) is int
+        and type(cost.seconds) in _NUMBER
+    )
+
+
+_NUMBER: Final = (int, float)
+
+
+def _refuse(why: str) -> NoReturn:
+    # From None: a parser's error may quote what it could not read.
+    raise CorruptEntry(f"a stored entry is damaged: {why}") from None

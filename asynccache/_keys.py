@@ -1,0 +1,167 @@
+"""Keys: what makes two requests the same question of the same asker.
+
+A key is the SHA-256 of canonical JSON over a structured value, so no two different values meet by the
+way they are written side by side. It holds every field of the body except the few a dialect documents
+as neutral, and always the scope.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+import orjson
+
+from asynccache._errors import InvalidRequest
+from asynccache._registry import find_dialect
+
+if TYPE_CHECKING:
+    from asynccache._models import Request
+
+__all__ = ["Fingerprint", "Keyring", "to_json"]
+
+FORMAT: Final = "asynccache/1"
+"""Part of every key: a change of the canonical form starts a new set of keys."""
+
+_MEMO_SPELLING: Final = 8 * 2**10
+"""Bytes; longer bodies are canonicalised each time, which costs little beside handling them."""
+_MEMO_TOTAL: Final = 32 * 2**20
+"""Bytes of spellings one memo holds."""
+
+
+_Owner: TypeAlias = "tuple[str, str | None, str | None, str | None, str | None]"
+_Spelling: TypeAlias = "tuple[_Owner, bytes]"
+
+
+class Fingerprint(NamedTuple):
+    """What normalization finds out about a request."""
+
+    key: bytes
+    partition: bytes
+    question: str | None
+    uncacheable: str | None
+
+
+def _plain(value: object) -> object:
+    """Turn what SDKs put into bodies (mappings, pydantic models) into what orjson knows."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    dump = getattr(value, "model_dump", None)
+    if callable(dump):
+        return dump(mode="json", exclude_unset=True)
+    raise TypeError
+
+
+def to_json(body: Mapping[str, Any]) -> bytes:
+    """Encode a body as it goes over the wire, in the caller's own order.
+
+    Raises:
+        InvalidRequest: naming the first field that JSON cannot carry.
+    """
+    return _dumps(body, body, 0)
+
+
+def _dumps(value: object, body: object, option: int) -> bytes:
+    try:
+        return orjson.dumps(value, _plain, option)
+    except (TypeError, RecursionError) as error:
+        path, problem = _first_fault(body, "body", 0) or ("body", str(error))
+        raise InvalidRequest(path, problem) from None
+
+
+def _first_fault(value: object, path: str, depth: int) -> tuple[str, str] | None:
+    if depth > 200:  # orjson's own limit is 254
+        return path, "nested too deeply"
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            if not isinstance(name, str):
+                return path, f"keys must be strings, got {type(name).__name__}"
+            if fault := _first_fault(item, f"{path}.{name}" if path != "body" else name, depth + 1):
+                return fault
+        return None
+    if isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            if fault := _first_fault(item, f"{path}[{index}]", depth + 1):
+                return fault
+        return None
+    if isinstance(value, float) and not isfinite(value):
+        return path, "must be finite"
+    try:
+        orjson.dumps(value, _plain)
+    except TypeError:
+        if isinstance(value, int):
+            return path, "integer out of JSON's 64-bit range"
+        if isinstance(value, str):
+            return path, "text that is not valid Unicode (a lone surrogate)"
+        return path, f"{type(value).__name__} cannot be sent as JSON"
+    return None
+
+
+class Keyring:
+    """Makes keys; remembers the spellings it has seen, because canonical form costs ten times a lookup.
+
+    A spelling is dialect, scope, version and the sorted JSON of the body: exactly what the caller sent,
+    so that the memo cannot confuse two requests. Not thread-safe; one per pipeline.
+
+    Args:
+        max_request_bytes: largest body accepted, in bytes of JSON.
+    """
+
+    def __init__(self, *, max_request_bytes: int) -> None:
+        self._limit: Final = max_request_bytes
+        self._memo: dict[_Spelling, Fingerprint] = {}  # oldest first
+        self._memo_size = 0
+
+    def fingerprint(self, request: Request) -> Fingerprint:
+        """Key, partition and question of a request.
+
+        Raises:
+            InvalidRequest: the body is not one the dialect's upstreams could take, or too large.
+        """
+        scope = request.scope
+        owner = (request.dialect, scope.tenant, scope.user, scope.namespace, request.control.version)
+        raw = _dumps(request.body, request.body, orjson.OPT_SORT_KEYS)
+        spelling = (owner, raw)
+        known = self._memo.get(spelling)
+        if known is not None:
+            return known
+        if len(raw) > self._limit:
+            problem = f"{len(raw)} bytes of JSON are over the limit of {self._limit} (max_request_bytes)"
+            raise InvalidRequest("body", problem)
+        has_null = b"null" in raw
+        if has_null and (fault := _first_fault(request.body, "body", 0)):  # orjson writes NaN as null
+            raise InvalidRequest(*fault)
+        made = _canonical(owner, raw)
+        # A body with a null in it is looked at anew each time: a NaN must not pass for a null seen before.
+        if not has_null and len(raw) <= _MEMO_SPELLING:
+            self._remember(spelling, made)
+        return made
+
+    def _remember(self, spelling: _Spelling, made: Fingerprint) -> None:
+        self._memo[spelling] = made
+        self._memo_size += 2 * len(spelling[1])
+        while self._memo_size > _MEMO_TOTAL:
+            oldest = next(iter(self._memo))
+            del self._memo[oldest]
+            self._memo_size -= 2 * len(oldest[1])
+
+
+def _canonical(owner: _Owner, raw: bytes) -> Fingerprint:
+    dialect = find_dialect(owner[0])
+    plain = orjson.loads(raw)
+    dialect.check(plain)
+    uncacheable = dialect.bypass(plain)
+    identity = dialect.identity(plain)
+    context, question = dialect.split(identity)
+    return Fingerprint(
+        _hash("key", owner, identity),
+        _hash("partition", owner, context),
+        question,
+        uncacheable,
+    )
+
+
+def _hash(*parts: object) -> bytes:
+    return sha256(orjson.dumps((FORMAT, *parts), option=orjson.OPT_SORT_KEYS)).digest()

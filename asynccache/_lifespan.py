@@ -1,0 +1,130 @@
+"""Long-lived things: opened once however many use them, with tasks that belong to nobody's request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+import anyio
+from anyio.abc import TaskGroup
+
+from asynccache._protocols import Managed
+
+__all__ = ["Nursery", "SharedLifespan", "entered", "own_task_cancelled"]
+
+
+def own_task_cancelled() -> bool:
+    """Whether a CancelledError being handled was asked for, rather than raised out of the blue."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+@asynccontextmanager
+async def entered(*parts: object) -> AsyncIterator[None]:
+    """Hold open those of ``parts`` that have a lifespan, in order; the rest need none."""
+    async with AsyncExitStack() as stack:
+        for part in parts:
+            if isinstance(part, Managed):
+                await stack.enter_async_context(part.lifespan())
+        yield
+
+
+class SharedLifespan:
+    """Open with the first user, close with the last; users may come and go in different tasks.
+
+    Args:
+        opening: makes the context manager to hold open. It must not keep a cancel scope or a task
+            group of its own across its ``yield`` (the last user may live in another task than the
+            first); background work belongs in a ``Nursery``.
+    """
+
+    def __init__(self, opening: Callable[[], AbstractAsyncContextManager[None]]) -> None:
+        self._opening = opening
+        self._users = 0  # changed only under the lock
+        self._held: AbstractAsyncContextManager[None] | None = None
+        self._lock: asyncio.Lock | None = None  # guards the step between 0 and 1 users, one per event loop
+
+    @asynccontextmanager
+    async def __call__(self) -> AsyncIterator[None]:
+        if self._users == 0 and (self._lock is None or not self._lock.locked()):
+            self._lock = asyncio.Lock()
+        lock = self._lock
+        assert lock is not None  # noqa: S101  (for the type checkers)
+        async with lock:
+            if self._users == 0:
+                held = self._opening()
+                await held.__aenter__()
+                self._held = held
+            self._users += 1
+        try:
+            yield
+        finally:
+            with anyio.CancelScope(shield=True):
+                async with lock:
+                    self._users -= 1
+                    if self._users == 0 and self._held is not None:
+                        held, self._held = self._held, None
+                        await held.__aexit__(None, None, None)
+
+
+class Nursery:
+    """A task group that lives in a task of its own.
+
+    A plain task group ties its children to the task that opened it: that task is cancelled when a
+    child fails, and must be the one that closes the group. A pipeline may be opened in one task and
+    closed in another (test fixtures, start-up hooks), and its background work must never cancel a user.
+
+    A failing child ends alone and is handed to ``on_error``.
+
+    Args:
+        on_error: default None hands the error to the event loop's exception handler.
+    """
+
+    def __init__(self, on_error: Callable[[Exception], None] | None = None) -> None:
+        self._on_error = on_error
+        self._group: TaskGroup | None = None
+        self._closing: asyncio.Event | None = None
+        self._host: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Open; on leaving, cancel every child and wait until all have ended."""
+        ready = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._host = asyncio.get_running_loop().create_task(self._run(ready, self._closing))
+        try:
+            await ready.wait()
+            yield
+        finally:
+            self._closing.set()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([self._host])
+            self._group = None
+
+    async def _run(self, ready: asyncio.Event, closing: asyncio.Event) -> None:
+        async with anyio.create_task_group() as group:
+            self._group = group
+            ready.set()
+            await closing.wait()
+            group.cancel_scope.cancel()
+
+    def start(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Run ``work`` as a child, in a copy of the caller's context. Raises RuntimeError when closed."""
+        if self._group is None:
+            raise RuntimeError("the nursery is not open")
+        self._group.start_soon(self._guard, work)
+
+    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001  (nobody else can see it)
+            if self._on_error is not None:
+                self._on_error(error)
+            else:
+                context = {"message": "background work of asynccache failed", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(context)
+        except asyncio.CancelledError:
+            # Raised by a child that was not cancelled, it would end the whole group.
+            if own_task_cancelled():
+                raise

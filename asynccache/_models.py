@@ -1,0 +1,357 @@
+"""The values that travel through a pipeline. All immutable; none does I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
+
+from asynccache._errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from asynccache._protocols import Driver
+    from asynccache._stream import Stream
+
+__all__ = [
+    "Asked",
+    "Candidate",
+    "Chunk",
+    "Control",
+    "Cost",
+    "Entry",
+    "Exchange",
+    "Mode",
+    "Request",
+    "Response",
+    "Saved",
+    "Scope",
+    "Source",
+]
+
+Mode = Literal["fetch", "stream"]
+"""How the caller wants the answer: whole, or as it arrives."""
+
+_V = TypeVar("_V", "Scope", "Control")
+
+
+class Source(Enum):
+    """Where an answer came from; ``.value`` is the lower-case word used in logs, metrics and headers."""
+
+    EXACT = "exact"
+    SEMANTIC = "semantic"
+    TEMPLATE = "template"
+    STALE = "stale"
+    SHARED = "shared"
+    """Made by the upstream for another request that was in flight at the same time."""
+    UPSTREAM = "upstream"
+
+    @property
+    def hit(self) -> bool:
+        """True when the answer was stored before this request came; False for SHARED and UPSTREAM."""
+        return self is not Source.SHARED and self is not Source.UPSTREAM
+
+
+def _from_mapping(kind: type[_V], name: str, given: object) -> _V:
+    if isinstance(given, kind):
+        return given
+    if given is None:
+        return kind()
+    if not isinstance(given, Mapping):
+        raise InvalidRequest(name, f"expected a {kind.__name__} or a mapping, got {type(given).__name__}")
+    known = [f.name for f in fields(kind)]
+    for key in given:
+        if key not in known:
+            raise InvalidRequest(f"{name}.{key}", f"unknown; known: {', '.join(known)}")
+    return kind(**given)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Whose answer this is. Entries of one scope are never served to another; None and "" differ.
+
+    Args:
+        tenant: the customer or account, or None.
+        user: the person within it, or None. The body's own ``user`` field is not this.
+        namespace: the application or purpose, or None.
+    """
+
+    tenant: str | None = None
+    user: str | None = None
+    namespace: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("tenant", "user", "namespace"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise InvalidRequest(f"scope.{name}", f"expected a string or None, got {type(value).__name__}")
+
+    @classmethod
+    def of(cls, given: Scope | Mapping[str, Any] | None) -> Scope:
+        """Take a Scope, a mapping of its fields, or None for the empty scope."""
+        return _from_mapping(cls, "scope", given)
+
+
+def _check_seconds(name: str, value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidRequest(name, f"expected seconds as a number or None, got {type(value).__name__}")
+    if not 0 <= value < float("inf"):
+        raise InvalidRequest(name, f"expected zero or more seconds, got {value!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Control:
+    """What one request asks of the cache. The names are HTTP's (RFC 9111) where HTTP has one.
+
+    Args:
+        ttl: seconds the answer may be served once stored; None takes the pipeline's; 0 stores nothing.
+        max_age: serve no stored answer older than this many seconds; None sets no limit.
+        no_cache: do not serve a stored or shared answer; the fresh one is stored.
+        no_store: do not store the answer, nor share it with requests in flight.
+        only_if_cached: never ask the upstream; raise ``NotCached`` instead.
+        tags: labels on the stored entry, for ``invalidate(tags=...)``.
+        version: part of the key; a new value (a prompt version, a document revision) starts afresh.
+    """
+
+    ttl: float | None = None
+    max_age: float | None = None
+    no_cache: bool = False
+    no_store: bool = False
+    only_if_cached: bool = False
+    tags: tuple[str, ...] = ()
+    version: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_seconds("control.ttl", self.ttl)
+        _check_seconds("control.max_age", self.max_age)
+        for name in ("no_cache", "no_store", "only_if_cached"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidRequest(f"control.{name}", "expected True or False")
+        if isinstance(self.tags, str) or not all(isinstance(tag, str) and tag for tag in self.tags):
+            raise InvalidRequest("control.tags", "expected a sequence of non-empty strings")
+        object.__setattr__(self, "tags", tuple(self.tags))
+        if self.version is not None and not isinstance(self.version, str):
+            raise InvalidRequest("control.version", f"expected a string or None, got {type(self.version).__name__}")
+
+    @classmethod
+    def of(cls, given: Control | Mapping[str, Any] | None) -> Control:
+        """Take a Control, a mapping of its fields, or None for the defaults."""
+        return _from_mapping(cls, "control", given)
+
+
+NO_SCOPE: Final = Scope()
+NO_CONTROL: Final = Control()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One question, in the shape its wire protocol gave it.
+
+    Args:
+        body: the request body as sent; treated as immutable, and what the upstream receives.
+        dialect: the wire protocol, e.g. ``"chat.completions"``.
+        scope: whose request it is.
+        control: what it asks of the cache.
+        key: exact key, 32 bytes; empty until ``Normalize`` has run.
+        partition: hash, 32 bytes, of all that must be equal for a semantic hit; empty until then.
+        question: the text a semantic lookup compares; None when there is none.
+    """
+
+    body: Mapping[str, Any]
+    dialect: str = "chat.completions"
+    scope: Scope = NO_SCOPE
+    control: Control = NO_CONTROL
+    key: bytes = b""
+    partition: bytes = b""
+    question: str | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        return f"<Request {self.dialect} {self.key.hex()[:8] or 'not normalized'}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One complete answer.
+
+    Args:
+        body: the answer as one JSON document: as the upstream sent it, or assembled from ``frames``.
+        frames: for an answer that arrived as a stream, the payload of each server-sent event in
+            order, as received, without ``[DONE]``; empty otherwise.
+    """
+
+    body: bytes
+    frames: tuple[bytes, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Response {len(self.body)} bytes, {len(self.frames)} frames>"
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What making an answer took. Tokens are 0 when the upstream reported none."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What a backend stores.
+
+    Args:
+        key: exact key, 32 bytes.
+        partition: 32 bytes; covers the scope, so that it can be checked again on read.
+        dialect: wire protocol of the answer.
+        response: the answer.
+        created_at: seconds since the epoch.
+        ttl: seconds from ``created_at``; None never expires.
+        question: the text a semantic lookup compares, or None.
+        tags: labels for invalidation.
+        version: ``Control.version`` of the request it answered.
+        cost: what a hit saves.
+        embedding: raw vector bytes, or None.
+    """
+
+    key: bytes
+    partition: bytes
+    dialect: str
+    response: Response
+    created_at: float
+    ttl: float | None = None
+    question: str | None = None
+    tags: tuple[str, ...] = ()
+    version: str | None = None
+    cost: Cost = Cost()
+    embedding: bytes | None = None
+
+    @property
+    def expires_at(self) -> float:
+        """Seconds since the epoch; infinity when the entry never expires."""
+        return float("inf") if self.ttl is None else self.created_at + self.ttl
+
+    def __repr__(self) -> str:
+        return f"<Entry {self.key.hex()[:8]} {self.response!r}>"
+
+
+class Candidate(NamedTuple):
+    """An entry a lookup proposes; a validator decides."""
+
+    entry: Entry
+    source: Source
+    age: float
+    """Seconds since the entry was made, at lookup; never negative."""
+    similarity: float = 1.0
+    """Cosine to the question asked, -1 to 1; 1.0 for an exact match."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a hit spared its caller; all zero when the upstream was asked.
+
+    Args:
+        tokens: prompt and completion tokens not billed again.
+        seconds: the time the stored answer took to make.
+        money: in the currency of the pipeline's ``prices``; None when no price is known.
+    """
+
+    tokens: int = 0
+    seconds: float = 0.0
+    money: float | None = None
+
+
+class Asked(NamedTuple):
+    """When the upstream was asked."""
+
+    at: float
+    """Monotonic seconds."""
+    generation: int
+    """The driver's generation then: an answer of an older one is never stored."""
+
+
+class Exchange(NamedTuple):
+    """The state of one request on its way through the stages.
+
+    A stage returns a changed copy (through the participles below), or the very object it was given
+    when it has nothing to say. A tuple, because its copies are the pipeline's most frequent objects.
+    """
+
+    request: Request
+    mode: Mode
+    driver: Driver
+    started: float
+    """Monotonic seconds at which the request entered the pipeline."""
+    candidates: tuple[Candidate, ...] = ()
+    """Proposed and not yet rejected, best first."""
+    answer: Response | Stream | None = None
+    """Set once; stages after that let the exchange pass."""
+    source: Source | None = None
+    """Where the answer came from; None while there is none."""
+    accepted: Candidate | None = None
+    """The candidate that became the answer, for hits."""
+    reasons: tuple[str, ...] = ()
+    """Why candidates were refused or the answer was not stored."""
+    uncacheable: str | None = None
+    """Why this request must neither be served from the cache nor stored nor shared; None when it may."""
+    asked: Asked | None = None
+    """Set when the upstream is asked."""
+    embedding: Any = None
+    """float32 array, shape (dim,), of the question; None until computed."""
+    notes: Mapping[str, Any] = MappingProxyType({})
+    """For custom stages to pass values to later ones."""
+
+    def asking(self, request: Request) -> Exchange:
+        """Replace the request, e.g. by its normalized form."""
+        return _exchange((request, *self[1:]))
+
+    def proposing(self, *candidates: Candidate) -> Exchange:
+        """Add candidates behind those already proposed."""
+        return _exchange((*self[:4], self.candidates + candidates, *self[5:]))
+
+    def rejecting(self, reason: str, candidate: Candidate | None = None) -> Exchange:
+        """Note a reason; drop the candidate it is about (None drops none)."""
+        kept = tuple(c for c in self.candidates if c is not candidate)
+        return self._replace(candidates=kept, reasons=(*self.reasons, reason))
+
+    def accepting(self, candidate: Candidate) -> Exchange:
+        """Make a proposed candidate the answer."""
+        return _exchange((*self[:5], candidate.entry.response, candidate.source, candidate, *self[8:]))
+
+    def answering(self, answer: Response | Stream, source: Source) -> Exchange:
+        """Set the answer of an upstream or of a custom stage."""
+        return self._replace(answer=answer, source=source)
+
+    def bypassing(self, reason: str) -> Exchange:
+        """Keep this request and its answer out of the cache."""
+        return self._replace(uncacheable=reason, reasons=(*self.reasons, reason))
+
+    def noting(self, **notes: Any) -> Exchange:
+        """Add notes for later stages."""
+        return self._replace(notes=MappingProxyType({**self.notes, **notes}))
+
+
+def _exchange(values: tuple[Any, ...]) -> Exchange:
+    return tuple.__new__(Exchange, values)
+
+
+class Chunk:
+    """One event of a streamed answer."""
+
+    __slots__ = ("_json", "body", "text")
+
+    def __init__(self, body: bytes, document: Any, text: str) -> None:
+        self.body: Final = body
+        """The event's payload as received."""
+        self.text: Final = text
+        """The first choice's new text in this event; "" when it brings none."""
+        self._json: Final = document
+
+    def json(self) -> Any:
+        """The payload, parsed."""
+        return self._json
+
+    def __repr__(self) -> str:
+        return f"<Chunk {len(self.body)} bytes>"

@@ -1,0 +1,337 @@
+"""The pipeline: opens and closes a chain of stages, and turns requests into outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, TypeVar
+
+from asynccache._answer_stream import AnswerStream
+from asynccache._chain import AnyUpstream, checked, standard, upstream_identity
+from asynccache._clock import SystemClock
+from asynccache._driver import LoopTurn, StageDriver
+from asynccache._errors import (
+    ConfigurationError,
+    ForeignError,
+    InvalidRequest,
+    NotCached,
+    PipelineClosed,
+    StageError,
+)
+from asynccache._keys import Keyring
+from asynccache._lifespan import entered
+from asynccache._models import NO_CONTROL, Control, Exchange, Mode, Request, Response, Scope
+from asynccache._outcome import Outcome
+from asynccache._protocols import Backend, Clock, Hook, Stage, Taggable
+from asynccache._registry import default_backend_url, open_backend
+from asynccache._stats import Stats
+from asynccache.upstreams import as_upstream
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+__all__ = ["CachePipeline"]
+
+ScopeLike: TypeAlias = "Scope | Mapping[str, Any] | None"
+ControlLike: TypeAlias = "Control | Mapping[str, Any] | None"
+_T = TypeVar("_T")
+
+
+def _option(make: Callable[[], _T]) -> _T:
+    """What a constructor's option makes, its faults told as the configuration's."""
+    try:
+        return make()
+    except InvalidRequest as error:
+        raise ConfigurationError(str(error)) from None
+
+
+async def _ready(exchange: Exchange) -> Exchange:  # noqa: RUF029  (stands in for a walk that is over)
+    return exchange
+
+
+class CachePipeline:
+    """A cache in front of a language model; use it as ``async with CachePipeline(...) as cache``.
+
+    Args:
+        upstream: who makes the answers: a base URL with ``/v1`` (as openai's ``base_url``), an
+            ``Upstream``, or any async callable that takes the request body and returns a
+            chat-completion mapping or the answer as a ``str``.
+        stages: a chain of your own instead of the standard one; upstream and backend are then yours to
+            put into it (``backend`` may still be given, for ``invalidate`` and ``clear``).
+        backend: URL or ``Backend``; default a SQLite file in the user's cache directory, which all
+            programs of that user share and which is therefore kept apart by upstream.
+        api_key: for an upstream given as a URL; default None sends ``OPENAI_API_KEY`` to OpenAI only.
+        default_model: model of requests that name none. Without it a URL upstream needs ``model=``.
+        ttl: seconds an answer may be served; None never expires; 0 stores nothing. Default 3600.
+        namespace: the ``Scope.namespace`` of requests that name none.
+        scope_from: derives the scope of a request from its body, when the call gives none.
+        prices: ``{model: (per million prompt tokens, per million completion tokens)}`` for ``saved.money``.
+        hooks: called for every event. Default: failures of the cache are logged through structlog.
+        strict: True raises failures of the cache instead of passing them over (for tests).
+        decision: the semantic decision; None, the exact tier only, is what this version has.
+        abandoned: what happens to an upstream call nobody waits for any more: ``"close"`` or ``"finish"``.
+        max_request_bytes: largest request body, in bytes of JSON. Default 16 MiB.
+        clock: time, for tests.
+
+    Raises:
+        ConfigurationError: naming the option that cannot work.
+    """
+
+    def __init__(
+        self,
+        upstream: AnyUpstream | None = None,
+        *,
+        stages: Sequence[Stage] | None = None,
+        backend: str | Backend | None = None,
+        api_key: str | None = None,
+        default_model: str | None = None,
+        ttl: float | None = 3600,
+        namespace: str | None = None,
+        scope_from: Callable[[Mapping[str, Any]], ScopeLike] | None = None,
+        prices: Mapping[str, tuple[float, float]] | None = None,
+        hooks: Iterable[Hook] = (),
+        strict: bool = False,
+        decision: None = None,
+        abandoned: Literal["close", "finish"] = "close",
+        max_request_bytes: int = 16 * 2**20,
+        clock: Clock | None = None,
+    ) -> None:
+        if decision is not None:
+            raise ConfigurationError(f"decision={decision!r}: this version has the exact tier only; use None")
+        if (upstream is None) == (stages is None):
+            raise ConfigurationError(
+                "upstream: give either an upstream (a base URL, an Upstream or an async callable) or "
+                "stages=[…], into which the upstream goes as MissHandler(upstream)"
+            )
+        if upstream is not None and backend is None:
+            backend = default_backend_url()
+            namespace = upstream_identity(upstream) if namespace is None else namespace
+        self._backend = open_backend(backend) if isinstance(backend, str) else backend
+        if stages is not None:
+            self._stages = checked(stages)
+        else:
+            assert upstream is not None and self._backend is not None  # noqa: S101, PT018  (see above)
+            answering = as_upstream(upstream, **({} if api_key is None else {"api_key": api_key}))
+            self._stages = standard(
+                answering, self._backend, abandoned=abandoned, max_request_bytes=max_request_bytes
+            )
+        self._needs_model: Final = isinstance(upstream, str) and default_model is None
+        self._default_model: Final = default_model
+        self._scope: Final = _option(lambda: Scope(namespace=namespace))
+        self._scope_from: Final = scope_from
+        self._prices: Final = dict(prices or {})
+        self._keyring: Final = Keyring(max_request_bytes=max_request_bytes)
+        self._driver: Final = StageDriver(
+            clock=SystemClock() if clock is None else clock,
+            ttl=_option(lambda: Control(ttl=ttl)).ttl,
+            strict=strict,
+            hooks=tuple(hooks),
+        )
+        self._turn: Final = LoopTurn()
+        self._opened: AsyncExitStack | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._opened is not None:
+            raise PipelineClosed("this pipeline is open already; share it, or make a second one")
+        stack = AsyncExitStack()
+        await stack.enter_async_context(entered(self._backend, *self._stages))
+        self._opened = stack
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            await opened.aclose()
+
+    async def ask(
+        self,
+        question: str,
+        /,
+        *,
+        system: str | None = None,
+        model: str | None = None,
+        scope: ScopeLike = None,
+        control: ControlLike = None,
+        **params: Any,
+    ) -> Outcome:
+        """Ask one question.
+
+        Args:
+            question: the user message.
+            system: the system message, or None for none.
+            model: default ``default_model``.
+            scope: whose question it is.
+            control: what it asks of the cache.
+            params: further body fields (``temperature=0`` …).
+
+        Raises:
+            InvalidRequest: naming the field.
+            UpstreamError: as the upstream raised it; a callable's own exceptions likewise.
+        """
+        if not isinstance(question, str):
+            raise InvalidRequest("question", f"expected a string, got {type(question).__name__}")
+        messages: list[dict[str, Any]] = [] if system is None else [{"role": "system", "content": system}]
+        messages.append({"role": "user", "content": question})
+        return await self.chat(messages=messages, model=model, scope=scope, control=control, **params)
+
+    async def chat(
+        self, *, scope: ScopeLike = None, control: ControlLike = None, **body: Any
+    ) -> Outcome:
+        """Ask with a chat-completions body: every keyword but ``scope`` and ``control`` is a field of it.
+
+        Raises:
+            InvalidRequest: naming the field.
+            UpstreamError: as the upstream raised it; a callable's own exceptions likewise.
+        """
+        if body.get("stream"):
+            raise InvalidRequest("stream", "for a streamed answer use `async with cache.stream(...)`")
+        return await self.fetch(self._request(body, scope, control))
+
+    async def fetch(
+        self,
+        request: Request | Mapping[str, Any],
+        /,
+        *,
+        scope: ScopeLike = None,
+        control: ControlLike = None,
+    ) -> Outcome:
+        """The whole answer to a request, or to a chat-completions body.
+
+        Raises:
+            InvalidRequest: naming the field.
+            UpstreamError: as the upstream raised it; a callable's own exceptions likewise.
+            NotCached: ``only_if_cached`` was asked for and nothing stored may be served.
+        """
+        exchange = await self._walk(self._request(request, scope, control), "fetch")
+        answer = exchange.answer
+        if isinstance(answer, Response):
+            outcome = Outcome(exchange, answer, self._prices)
+        else:
+            async with AnswerStream(lambda: _ready(exchange), self._outcome, self._turn) as stream:
+                outcome = await stream.collect()
+        if self._turn.due():
+            await asyncio.sleep(0)
+        return outcome
+
+    def stream(
+        self,
+        request: Request | Mapping[str, Any] | None = None,
+        /,
+        *,
+        scope: ScopeLike = None,
+        control: ControlLike = None,
+        **body: Any,
+    ) -> AnswerStream:
+        """The answer as it arrives: ``async with cache.stream(...) as stream: async for chunk in stream``.
+
+        Takes a request, a body, or the body's fields as keywords. The errors are ``fetch``'s.
+        """
+        if request is not None and body:
+            raise InvalidRequest("request", "give either a request or the body's fields as keywords")
+        asked = self._request(body if request is None else request, scope, control)
+        return AnswerStream(lambda: self._walk(asked, "stream"), self._outcome, self._turn)
+
+    def _outcome(self, exchange: Exchange, response: Response) -> Outcome:
+        return Outcome(exchange, response, self._prices)
+
+    def _request(self, given: object, scope: ScopeLike, control: ControlLike) -> Request:
+        """A request as this pipeline asks it: with its default model and its namespace."""
+        if isinstance(given, Request):
+            if scope is not None or control is not None:
+                raise InvalidRequest("scope", "a Request carries its own scope and control; change them there")
+            placed = self._placed(given.scope)
+            return given if placed is given.scope else replace(given, scope=placed)
+        if not isinstance(given, Mapping):
+            raise InvalidRequest("body", f"expected a mapping, got {type(given).__name__}")
+        body = given if given.get("model") is not None else self._with_model(given)
+        if scope is None:
+            scope = self._scope if self._scope_from is None else self._scope_from(body)
+        return Request(
+            body=body,
+            scope=scope if scope is self._scope else self._placed(Scope.of(scope)),
+            control=NO_CONTROL if control is None else Control.of(control),
+        )
+
+    def _with_model(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self._default_model is not None:
+            return {**body, "model": self._default_model}
+        if self._needs_model:
+            raise ConfigurationError("model: name one in the call, or give the pipeline default_model=")
+        return {name: value for name, value in body.items() if name != "model"} if "model" in body else body
+
+    def _placed(self, scope: Scope) -> Scope:
+        """The scope, in the pipeline's namespace where it names none."""
+        if scope.namespace is not None or self._scope.namespace is None:
+            return scope
+        return replace(scope, namespace=self._scope.namespace)
+
+    async def _walk(self, request: Request, mode: Mode) -> Exchange:
+        if self._opened is None:
+            raise PipelineClosed("use `async with CachePipeline(...) as cache:`, and ask inside it")
+        driver = self._driver
+        started = driver.clock.monotonic()
+        try:
+            exchange = await driver.run(Exchange(request, mode, driver, started), self._stages)
+            if exchange.answer is None:
+                if request.control.only_if_cached:
+                    raise NotCached("no stored answer may be served, and only_if_cached was asked for")
+                raise StageError("no stage answered the request: the chain needs a MissHandler(upstream)")
+        except Exception as error:
+            seen = error.error if isinstance(error, ForeignError) else error
+            driver.failed(seen, mode, started)
+            failure = seen
+        else:
+            driver.served(exchange)
+            return exchange
+        raise failure  # outside the handler, so that the error is the upstream's own, unchanged
+
+    async def invalidate(
+        self,
+        request: Request | Mapping[str, Any] | None = None,
+        /,
+        *,
+        tags: Collection[str] = (),
+        scope: ScopeLike = None,
+        control: ControlLike = None,
+    ) -> int:
+        """Forget the answer to a request (or chat-completions body), or every entry carrying a tag.
+
+        Answers the upstream is making at this moment are neither stored nor shared with later requests.
+
+        Returns:
+            How many entries were removed.
+
+        Raises:
+            BackendError: the store could not be changed; entries may still be there.
+        """
+        if (request is None) == (not tags) or isinstance(tags, str):
+            raise InvalidRequest("tags", "give either a request or a collection of tags")
+        backend = self._store()
+        self._driver.generation += 1
+        if request is None:
+            if not isinstance(backend, Taggable):
+                raise ConfigurationError(f"backend: {type(backend).__name__} does not find entries by tag")
+            return await backend.delete_tagged(tags)
+        asked = self._request(request, scope, control)
+        return await backend.delete([self._keyring.fingerprint(asked).key])
+
+    async def flush(self) -> None:
+        """Wait until every write that a backend does behind the request is on its way no longer."""
+        flush = getattr(self._backend, "flush", None)
+        if flush is not None:
+            await flush()
+
+    def stats(self) -> Stats:
+        """The counters since the pipeline was made."""
+        return Stats.of(self._driver.counts)
+
+    def _store(self) -> Backend:
+        if self._opened is None:
+            raise PipelineClosed("use `async with CachePipeline(...) as cache:`")
+        if self._backend is None:
+            raise ConfigurationError("backend: with stages=[…], give the pipeline backend= as well for this")
+        return self._backend

@@ -1,0 +1,212 @@
+"""Every contract, on one page. Implement one of these and the pipeline will use it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+if TYPE_CHECKING:
+    from asynccache._events import Event
+    from asynccache._models import Candidate, Cost, Entry, Exchange, Request, Response
+    from asynccache._stream import Stream
+
+__all__ = [
+    "Backend",
+    "Check",
+    "Clearable",
+    "Clock",
+    "Dialect",
+    "Driver",
+    "Hook",
+    "Managed",
+    "Measurable",
+    "Stage",
+    "Taggable",
+    "Upstream",
+]
+
+Hook: TypeAlias = "Callable[[Event], None]"
+"""Called on the event loop for every event: sync and quick. An exception in it is swallowed."""
+
+Check: TypeAlias = "Callable[[Request, Candidate], str | None]"
+"""A reason to reject the candidate, or None: what the validator is made of."""
+
+
+class Clock(Protocol):
+    """Time, injected so that tests do not sleep."""
+
+    def now(self) -> float:
+        """Wall clock, seconds since the epoch: for stamps."""
+        ...
+
+    def monotonic(self) -> float:
+        """Monotonic seconds: for durations."""
+        ...
+
+
+class Stage(Protocol):
+    """One step of a pipeline; a plain async function is one.
+
+    Return a changed copy of the exchange, or the very object given ("passed"). An UpstreamError,
+    InvalidRequest, NotCached, PipelineClosed or cancellation reaches the caller unchanged; any other
+    exception is reported and counts as "passed".
+    """
+
+    async def __call__(self, exchange: Exchange, /) -> Exchange: ...
+
+
+@runtime_checkable
+class Managed(Protocol):
+    """Something long-lived. Entered before first use, left after last; may be entered again
+    while open (users that share it), and then closes with the last."""
+
+    def lifespan(self) -> AbstractAsyncContextManager[None]: ...
+
+
+class Driver(Protocol):
+    """What a pipeline offers its stages."""
+
+    clock: Clock
+    ttl: float | None
+    """Default seconds an answer may be served; None never expires."""
+    strict: bool
+    """True lets failures of stages reach the caller (tests)."""
+    generation: int
+    """Grows with every invalidation: an answer asked for in an older one is never stored or shared."""
+
+    async def run(self, exchange: Exchange, stages: Sequence[Stage]) -> Exchange:
+        """Run inner stages under the pipeline's failure policy (for a stage that holds stages)."""
+        ...
+
+    def emit(self, event: Event) -> None:
+        """Hand an event to the hooks and counters."""
+        ...
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """A store of entries.
+
+    Promise: ``get`` returns what was put under that very key, whole and unexpired, or None. Errors
+    are BackendError and nothing else. Safe for concurrent use and under cancellation at any await.
+    """
+
+    async def get(self, key: bytes) -> Entry | None:
+        """The entry under a 32-byte key, or None when absent or expired."""
+        ...
+
+    async def get_many(self, keys: Sequence[bytes]) -> list[Entry | None]:
+        """As ``get``, for several keys at once; same order, same length."""
+        ...
+
+    async def put(self, entry: Entry) -> None:
+        """Store, replacing; on return the entry is as durable as the backend makes it."""
+        ...
+
+    async def delete(self, keys: Collection[bytes]) -> int:
+        """Remove; the number of entries that were there."""
+        ...
+
+    def scan(self, partition: bytes | None = None) -> AsyncIterator[Entry]:
+        """Every live entry, of one partition or of all, oldest first; changes made meanwhile may or may not show."""
+        ...
+
+
+@runtime_checkable
+class Taggable(Protocol):
+    """A backend that finds entries by tag."""
+
+    async def delete_tagged(self, tags: Collection[str]) -> int:
+        """Remove entries carrying any of the tags; the number removed."""
+        ...
+
+
+@runtime_checkable
+class Clearable(Protocol):
+    """A backend that can forget everything at once."""
+
+    async def clear(self) -> int:
+        """Remove every entry; the number removed."""
+        ...
+
+
+@runtime_checkable
+class Measurable(Protocol):
+    """A backend that knows its size."""
+
+    async def measure(self) -> Mapping[str, int]:
+        """At least ``entries`` and ``bytes``; ``evictions`` and more where known."""
+        ...
+
+
+class Upstream(Protocol):
+    """Who makes the answers. Raises UpstreamError and nothing else."""
+
+    async def fetch(self, request: Request) -> Response:
+        """The whole answer. Returns only successful (2xx) answers."""
+        ...
+
+    async def stream(self, request: Request) -> Stream:
+        """The answer as it arrives; returns once the upstream has accepted the request."""
+        ...
+
+
+class Dialect(Protocol):
+    """One wire protocol, as pure functions over bodies and bytes."""
+
+    name: str
+
+    def check(self, body: Mapping[str, Any]) -> None:
+        """Raise InvalidRequest, naming the field, for a body no upstream of this protocol could take."""
+        ...
+
+    def identity(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """All that shapes the answer, in canonical spelling: every field except the neutral ones.
+
+        ``body`` is plain JSON data of the caller's own copy and may be changed in place.
+        """
+        ...
+
+    def split(self, identity: Mapping[str, Any]) -> tuple[Any, str | None]:
+        """(context, question): all that must be equal for a semantic hit, and the text that may differ.
+
+        question is None when the request has no single text to compare.
+        """
+        ...
+
+    def bypass(self, body: Mapping[str, Any]) -> str | None:
+        """A reason why this request must never touch the cache, or None."""
+        ...
+
+    def verdict(self, body: Mapping[str, Any], response: Response) -> str | None:
+        """A reason why this answer must not be stored, or None (law: a poisoned entry is impossible)."""
+        ...
+
+    def assemble(self, frames: Sequence[bytes]) -> bytes:
+        """The JSON document an unstreamed call would have returned. Raises ValueError when it cannot."""
+        ...
+
+    def replay(self, body: Mapping[str, Any], response: Response) -> Iterable[bytes]:
+        """The frames of a stored answer: as recorded, or made from the document."""
+        ...
+
+    def replayable(self, body: Mapping[str, Any], response: Response) -> str | None:
+        """A reason why the stored answer lacks something this request asks of a stream, or None."""
+        ...
+
+    def text(self, document: Any) -> str:
+        """The first choice's text of an answer document; "" when there is none."""
+        ...
+
+    def delta(self, document: Any) -> str:
+        """The first choice's new text of one parsed frame; "" when there is none."""
+        ...
+
+    def cost(self, response: Response) -> Cost:
+        """Tokens the upstream reported (seconds are not the dialect's to know)."""
+        ...
+
+    def answer(self, body: Mapping[str, Any], text: str) -> dict[str, Any]:
+        """An answer document around plain text, for upstreams that return a string."""
+        ...

@@ -1,0 +1,67 @@
+"""Numbers about a pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from asynccache._driver import Counts
+
+__all__ = ["Stats"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """A pipeline's counters since it was made.
+
+    Args:
+        sources: answered requests by source (``"exact"``, ``"shared"``, ``"upstream"``, …).
+        errors: requests that ended in an error their caller saw.
+        stored: answers stored.
+        refused: answers not stored, by reason.
+        rejected: stored answers found and not served, by reason.
+        failed: failures of the cache that were passed over, by stage.
+    """
+
+    sources: Mapping[str, int]
+    errors: int
+    stored: int
+    refused: Mapping[str, int]
+    rejected: Mapping[str, int]
+    failed: Mapping[str, int]
+
+    @classmethod
+    def of(cls, counts: Counts) -> Stats:
+        """A snapshot."""
+        return cls(
+            sources=dict(counts.sources),
+            errors=counts.errors,
+            stored=counts.stored,
+            refused=dict(counts.refused),
+            rejected=dict(counts.rejected),
+            failed=dict(counts.failed),
+        )
+
+    @property
+    def requests(self) -> int:
+        """Answered requests."""
+        return sum(self.sources.values())
+
+    @property
+    def hits(self) -> int:
+        """Requests answered from the store."""
+        return self.requests - self.misses
+
+    @property
+    def misses(self) -> int:
+        """Requests the upstream answered, those that shared an answer in flight included."""
+        return self.sources.get("upstream", 0) + self.sources.get("shared", 0)
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of answered requests that were hits, 0 to 1; 0.0 before the first. Every hit of the
+        exact tier is the answer to that very question, so no wrong-hit estimate goes with it."""
+        return self.hits / self.requests if self.requests else 0.0

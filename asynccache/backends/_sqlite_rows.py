@@ -1,0 +1,225 @@
+"""What is done with entries in SQL; all of it in a database thread, writes within a transaction."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from asynccache._codec import decode, encode
+from asynccache._errors import BackendError, BackendUnavailable, CorruptEntry
+from asynccache._models import Entry
+
+__all__ = ["CHUNK", "Damaged", "Page", "Place", "Rows"]
+
+CHUNK: Final = 256
+"""Rows deleted or read in one go: a few milliseconds during which others wait."""
+
+# Free space of the disk below which nothing is stored, the smaller of the two. It is left to others, and
+# to deleting, which needs room in the WAL before it frees any.
+_FREE_SHARE: Final = 0.05
+_FREE_MOST: Final = 64 * 2**20  # bytes
+
+
+class Damaged(NamedTuple):
+    """A stored value that failed its check."""
+
+    key: bytes
+    value: object
+    error: CorruptEntry
+
+
+Place: TypeAlias = "tuple[float, int]"
+"""Where in a scan a row stands: its ``created_at`` and its id."""
+
+
+class Page(NamedTuple):
+    """Some rows of a scan, oldest first, and the place after which to go on; None after the last."""
+
+    found: list[Entry | Damaged]
+    after: Place | None
+
+
+class Rows:
+    """Reads and writes of one store, within its size limit.
+
+    Args:
+        path: the database file, for errors and to ask for free disk space.
+        max_bytes: what the used pages of the file may come to.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int) -> None:
+        self._path: Final = path
+        self._max_bytes: Final = max_bytes
+        self._trim_to: Final = max_bytes * 9 // 10  # leaves puts some room before they must evict themselves
+        self.evictions = 0  # both counters: changed by the writer's thread only
+        self.expired = 0
+
+    def get(self, connection: sqlite3.Connection, key: bytes, now: float) -> Entry | Damaged | None:
+        """The live entry under ``key``."""
+        row = connection.execute(
+            "SELECT value FROM entries WHERE key = ? AND expires_at > ?", (key, now)
+        ).fetchone()
+        return None if row is None else _live(key, row[0], now)
+
+    def get_many(
+        self, connection: sqlite3.Connection, keys: Sequence[bytes], now: float
+    ) -> list[Entry | Damaged | None]:
+        """The live entries under ``keys``, in their order."""
+        return [self.get(connection, key, now) for key in keys]
+
+    def page(self, connection: sqlite3.Connection, partition: bytes | None, after: Place, now: float) -> Page:
+        """The next live entries. The unary plus keeps SQLite from using the index on expiry."""
+        where, values = ("", ()) if partition is None else ("partition = ? AND ", (partition,))
+        rows = connection.execute(
+            "SELECT created_at, id, key, value FROM entries "
+            f"WHERE {where}(created_at, id) > (?, ?) AND +expires_at > ? "  # noqa: S608  (``where`` is ours)
+            "ORDER BY created_at, id LIMIT ?",
+            (*values, *after, now, _PAGE),
+        ).fetchall()
+        found = (_live(key, value, now) for _, _, key, value in rows)
+        after_last = rows[-1][:2] if len(rows) == _PAGE else None
+        return Page([each for each in found if each is not None], after_last)
+
+    def measure(self, connection: sqlite3.Connection, now: float) -> tuple[int, int]:
+        """Number and total size of the live entries, from the index alone."""
+        entries, size = connection.execute(
+            "SELECT count(*), coalesce(sum(size), 0) FROM entries WHERE expires_at > ?", (now,)
+        ).fetchone()
+        return entries, size
+
+    def put(self, connection: sqlite3.Connection, entry: Entry) -> None:
+        """Store, after making room.
+
+        Raises:
+            BackendUnavailable: the disk is nearly full.
+            BackendError: the entry can never be stored here.
+        """
+        try:
+            value = encode(entry)
+        except ValueError as error:
+            raise BackendError(f"this entry cannot be stored: {error}") from error
+        disk = shutil.disk_usage(self._path.parent)
+        reserve = min(_FREE_MOST, int(disk.total * _FREE_SHARE))
+        if disk.free - len(value) < reserve:
+            raise BackendUnavailable(
+                f"the disk of {self._path} has {disk.free} bytes free; nothing is stored below {reserve}"
+            )
+        self._make_room(connection, len(value))
+        identifier = connection.execute(
+            "INSERT OR REPLACE INTO entries (key, partition, created_at, expires_at, size, value) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (entry.key, entry.partition, entry.created_at, entry.expires_at, len(value), value),
+        ).lastrowid
+        for tag in entry.tags:
+            connection.execute("INSERT OR IGNORE INTO tags (tag, entry) VALUES (?, ?)", (tag, identifier))
+
+    def _make_room(self, connection: sqlite3.Connection, size: int) -> None:
+        if size > self._max_bytes // 2:
+            raise BackendError(f"an entry of {size} bytes is too large for max_bytes={self._max_bytes}")
+        while (excess := used_bytes(connection) + size - self._max_bytes) > 0:
+            if not self._evict(connection, excess):
+                return
+
+    def _evict(self, connection: sqlite3.Connection, excess: int) -> int:
+        """Delete the oldest rows until ``excess`` bytes have gone, or a chunk of rows; the number deleted."""
+        oldest = connection.execute(
+            "SELECT id, size FROM entries ORDER BY created_at, id LIMIT ?", (CHUNK,)
+        ).fetchall()
+        doomed: list[tuple[int]] = []
+        for identifier, size in oldest:
+            if excess <= 0:
+                break
+            doomed.append((identifier,))
+            excess -= size
+        connection.executemany("DELETE FROM entries WHERE id = ?", doomed)
+        self.evictions += len(doomed)
+        return len(doomed)
+
+    def nearly_full(self, connection: sqlite3.Connection) -> bool:
+        """True when ``trim`` has something to do."""
+        return used_bytes(connection) > self._trim_to
+
+    def trim(self, connection: sqlite3.Connection) -> bool:
+        """Evict a chunk; True when there is more to evict."""
+        return self._evict(connection, used_bytes(connection) - self._trim_to) > 0 and self.nearly_full(
+            connection
+        )
+
+    def sweep(self, connection: sqlite3.Connection, now: float) -> bool:
+        """Delete a chunk of expired rows; True when there may be more."""
+        swept = connection.execute(
+            "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE expires_at <= ? LIMIT ?)",
+            (now, CHUNK),
+        ).rowcount
+        self.expired += swept
+        return swept == CHUNK
+
+    def anything_expired(self, connection: sqlite3.Connection, now: float) -> bool:
+        """True when ``sweep`` would find something."""
+        found = connection.execute("SELECT 1 FROM entries WHERE expires_at <= ? LIMIT 1", (now,)).fetchone()
+        return found is not None
+
+    def delete(self, connection: sqlite3.Connection, keys: Collection[bytes], now: float) -> int:
+        """Delete by key; the number that were live."""
+        return sum(_deleted(connection, "key = ?", (key,), now)[1] for key in keys)
+
+    def delete_damaged(self, connection: sqlite3.Connection, damaged: Damaged) -> None:
+        """Delete a row unless it has been replaced since it was read."""
+        connection.execute("DELETE FROM entries WHERE key = ? AND value = ?", (damaged.key, damaged.value))
+
+    def last_id(self, connection: sqlite3.Connection) -> int:
+        """The id of the newest row; 0 in an empty store."""
+        last: int = connection.execute("SELECT coalesce(max(id), 0) FROM entries").fetchone()[0]
+        return last
+
+    def delete_chunk(self, connection: sqlite3.Connection, last: int, now: float) -> tuple[int, int]:
+        """Delete some rows up to the id ``last``; (number deleted, number of these that were live)."""
+        return _deleted(
+            connection, "id IN (SELECT id FROM entries WHERE id <= ? ORDER BY id LIMIT ?)", (last, CHUNK), now
+        )
+
+    def delete_tagged_chunk(
+        self, connection: sqlite3.Connection, tag: str, last: int, now: float
+    ) -> tuple[int, int]:
+        """As ``delete_chunk``, for rows with a tag."""
+        return _deleted(
+            connection,
+            "id IN (SELECT entry FROM tags WHERE tag = ? AND entry <= ? LIMIT ?)",
+            (tag, last, CHUNK),
+            now,
+        )
+
+
+_PAGE: Final = 32  # rows of a scan fetched at once: values may be large, and all are in memory together
+
+
+def _live(key: bytes, value: bytes, now: float) -> Entry | Damaged | None:
+    try:
+        entry = decode(value, key=key)
+    except CorruptEntry as error:
+        return Damaged(key, value, error)
+    # The column is only the index's copy of what the checksum covers.
+    return entry if entry.expires_at > now else None
+
+
+def _deleted(
+    connection: sqlite3.Connection, where: str, values: tuple[Any, ...], now: float
+) -> tuple[int, int]:
+    """Delete; (all, live). RETURNING says which had already expired and so were no longer there for anyone."""
+    rows = connection.execute(
+        f"DELETE FROM entries WHERE {where} RETURNING expires_at > ?",  # noqa: S608  (``where`` is ours)
+        (*values, now),
+    ).fetchall()
+    return len(rows), sum(live for (live,) in rows)
+
+
+def used_bytes(connection: sqlite3.Connection) -> int:
+    """Bytes of the pages in use: what the file would shrink to."""
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    used: int = (pages - free) * size
+    return used

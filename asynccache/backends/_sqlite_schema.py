@@ -1,0 +1,87 @@
+"""The tables, and the way from every older version of them to the present one."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Final
+
+from asynccache._errors import BackendUnavailable
+
+__all__ = ["APPLICATION_ID", "MIGRATIONS", "migrate", "outdated"]
+
+APPLICATION_ID: Final = 0x41434345
+"""Marks a file as ours ("ACCE"), so that another program's database is never touched."""
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    """0 to 1: an empty file becomes a store.
+
+    A plain rowid table: values are far larger than what WITHOUT ROWID is good for. ``expires_at`` is
+    infinity for entries that never expire. The index on it also holds ``size``, so that counting and
+    summing live entries never reads the values; those on ``created_at`` serve eviction and ``scan``.
+    """
+    connection.execute(
+        """
+        CREATE TABLE entries (
+            id INTEGER PRIMARY KEY,
+            key BLOB NOT NULL UNIQUE,
+            partition BLOB NOT NULL,
+            created_at REAL NOT NULL,
+            expires_at REAL NOT NULL,
+            size INTEGER NOT NULL,
+            value BLOB NOT NULL
+        )
+        """
+    )
+    connection.execute("CREATE INDEX entries_by_expiry ON entries (expires_at, size)")
+    connection.execute("CREATE INDEX entries_by_age ON entries (created_at)")
+    connection.execute("CREATE INDEX entries_by_partition ON entries (partition, created_at)")
+    connection.execute(
+        """
+        CREATE TABLE tags (
+            tag TEXT NOT NULL,
+            entry INTEGER NOT NULL REFERENCES entries (id) ON DELETE CASCADE,
+            PRIMARY KEY (tag, entry)
+        ) WITHOUT ROWID
+        """
+    )
+    connection.execute("CREATE INDEX tags_by_entry ON tags (entry)")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create,)
+"""The function at n takes a file from version n to n + 1, inside a transaction."""
+
+
+def outdated(connection: sqlite3.Connection, name: str) -> bool:
+    """True when the file, called ``name`` in errors, must be migrated before use.
+
+    Raises:
+        BackendUnavailable: the file belongs to another program or to a newer release; nothing was changed.
+    """
+    owner = _pragma(connection, "application_id")
+    version = _pragma(connection, "user_version")
+    if owner != APPLICATION_ID:
+        tables: int = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if owner != 0 or version != 0 or tables != 0:
+            raise BackendUnavailable(f"{name} is the database of another program; choose another path")
+    if version > len(MIGRATIONS):
+        raise BackendUnavailable(
+            f"{name} was written by a newer release (schema {version}, this one knows {len(MIGRATIONS)}); "
+            "update asynccache or choose another path"
+        )
+    return version < len(MIGRATIONS)
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a file that is ours, or empty, to the present version. Call within a write transaction."""
+    for step in MIGRATIONS[_pragma(connection, "user_version") :]:
+        step(connection)
+    # PRAGMA takes no parameters; both are integers of this module.
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
+    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS):d}")
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    value: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
+    return value

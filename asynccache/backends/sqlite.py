@@ -1,0 +1,328 @@
+"""Entries in one SQLite file, shared by any number of processes on one machine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Final, TypeVar
+
+from asynccache._clock import SystemClock
+from asynccache._errors import BackendError, BackendUnavailable, ConfigurationError
+from asynccache._lifespan import Nursery, SharedLifespan
+from asynccache._models import Entry
+from asynccache._protocols import Clock
+from asynccache.backends._fork import watch_forks
+from asynccache.backends._sqlite_file import SqliteFile
+from asynccache.backends._sqlite_lane import Lane, read_batch, write_batch
+from asynccache.backends._sqlite_rows import Damaged, Place, Rows
+from asynccache.backends._sqlite_upkeep import Upkeep
+
+__all__ = ["SqliteBackend"]
+
+T = TypeVar("T")
+
+_SMALLEST: Final = 2**18  # bytes; below, the tables' own pages leave no room worth the name
+_BEHIND: Final = 1024  # entries written behind at a time; from then on a put waits for its own commit
+_TICK: Final = 1.0  # seconds between looks at a resting WAL and at whether the file was moved
+
+
+class SqliteBackend:
+    """A store in one SQLite file. Must be open (``lifespan()``) to be used.
+
+    Commits survive a crash of the process; a power cut may take the last ones back, never damage the
+    file. A damaged file is renamed to ``<name>.corrupt-<time>`` and a new one started. Trouble with the
+    file (locked, read-only, disk full, newer schema) is a ``BackendUnavailable`` for each operation and
+    passes by itself; opening is tried again at most once a second. The file must be on a local disk:
+    SQLite's WAL needs memory shared by all its users.
+
+    Args:
+        path: the database file, made with mode 0600 when missing, like its directories (0700). Beside
+            it stand ``-wal``, ``-shm`` and ``-lock``.
+        max_bytes: limit of the database file's used pages, at least 256 KiB; the oldest entries give
+            way. One entry may take at most half.
+        write_behind: let ``put`` return once the entry is queued. It may then not be found by a ``get``
+            until written, and is lost without an error when writing fails (``measure()`` counts
+            ``write_errors``). ``flush()`` waits for all; closing writes all.
+        busy_timeout: seconds to wait for another process's lock, above 0; tried three times.
+        op_timeout: seconds one read may take, above 0, before it raises ``BackendUnavailable``.
+        sweep_interval: seconds between searches for expired entries to delete, above 0. (They are
+            never returned, deleted or not.)
+        clock: where time comes from.
+
+    Raises:
+        ConfigurationError: an option can never work.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        max_bytes: int = 2**30,
+        write_behind: bool = False,
+        busy_timeout: float = 10.0,
+        op_timeout: float = 1.0,
+        sweep_interval: float = 60.0,
+        clock: Clock | None = None,
+    ) -> None:
+        if max_bytes < _SMALLEST:
+            raise ConfigurationError(f"max_bytes={max_bytes!r}: at least {_SMALLEST} bytes are needed")
+        options = {"busy_timeout": busy_timeout, "op_timeout": op_timeout, "sweep_interval": sweep_interval}
+        for name, seconds in options.items():
+            if not 0 < seconds < float("inf"):
+                raise ConfigurationError(f"{name}={seconds!r}: expected a positive number of seconds")
+        self._clock: Final = clock if clock is not None else SystemClock()
+        self._write_behind: Final = write_behind
+        self._op_timeout: Final = op_timeout
+        self._sweep_interval: Final = sweep_interval
+        self._file: Final = SqliteFile(
+            _checked(path), busy_timeout=busy_timeout, monotonic=self._clock.monotonic
+        )
+        self._rows: Final = Rows(self._file.path, max_bytes=max_bytes)
+        self._upkeep: Final = Upkeep(self._file, self._rows, self._clock)
+        self._reader: Final = Lane(self._file, read_only=True, run=read_batch)
+        self._writer: Final = Lane(
+            self._file,
+            read_only=False,
+            run=write_batch,
+            between=self._upkeep,
+            at_end=self._upkeep.latch.release,
+        )
+        # Changed on the event loop only:
+        self._open = False
+        self._behind = 0
+        self._write_errors = 0
+        self._damaged = 0
+        self._new_lifespan()
+        watch_forks(self)
+
+    def _new_lifespan(self) -> None:
+        self._lifespan = SharedLifespan(self._opening)
+        self._nursery = Nursery(_ignore)  # its one child, _keep_up, raises nothing
+
+    def __repr__(self) -> str:
+        return f"<SqliteBackend {str(self._file.path)!r}>"
+
+    def lifespan(self) -> AbstractAsyncContextManager[None]:
+        """Open with the first user, close with the last. A file that cannot be opened is no error here."""
+        return self._lifespan()
+
+    @asynccontextmanager
+    async def _opening(self) -> AsyncIterator[None]:
+        self._open = True
+        try:
+            async with self._nursery.lifespan():
+                # Migrates now rather than in the first request; a failure is that of each operation.
+                with suppress(BackendError):
+                    await self._in_time(self._writer.submit(_nothing))
+                self._nursery.start(self._keep_up)
+                yield
+        finally:
+            self._open = False
+            # Both are on their way before the first wait: a cancellation cannot stop them any more.
+            closed = [lane.closing() for lane in (self._reader, self._writer)]
+            for wait in closed:
+                await wait()
+
+    async def _keep_up(self) -> None:
+        loop = asyncio.get_running_loop()
+        sweep_at = loop.time() + self._sweep_interval
+        while True:
+            await asyncio.sleep(min(_TICK, self._sweep_interval))
+            self._upkeep.tick_due = True
+            if loop.time() >= sweep_at:
+                sweep_at = loop.time() + self._sweep_interval
+                self._upkeep.sweep_due = True
+            self._writer.nudge()
+
+    # Reading
+
+    async def get(self, key: bytes) -> Entry | None:
+        """The entry under a 32-byte key, or None when absent or expired.
+
+        Raises:
+            BackendUnavailable: not open, or not readable within ``op_timeout``.
+            CorruptEntry: what was stored is damaged; it has been removed, and the next get is a miss.
+        """
+        found = await self._read(partial(self._rows.get, key=key, now=self._clock.now()))
+        if isinstance(found, Damaged):
+            await self._remove_damaged(found)
+            raise found.error
+        return found
+
+    async def get_many(self, keys: Sequence[bytes]) -> list[Entry | None]:
+        """As ``get``, for several keys at once; same order, same length. Raises as ``get``."""
+        found = await self._read(partial(self._rows.get_many, keys=tuple(keys), now=self._clock.now()))
+        damaged = [each for each in found if isinstance(each, Damaged)]
+        if damaged:
+            await self._remove_damaged(*damaged)
+            raise damaged[0].error
+        return [each for each in found if not isinstance(each, Damaged)]
+
+    async def scan(self, partition: bytes | None = None) -> AsyncIterator[Entry]:
+        """Every live entry, oldest first; damaged ones are removed and left out. Raises as ``get``."""
+        after: Place | None = (float("-inf"), 0)
+        while after is not None:
+            page = await self._read(
+                partial(self._rows.page, partition=partition, after=after, now=self._clock.now())
+            )
+            for each in page.found:
+                if isinstance(each, Damaged):
+                    await self._remove_damaged(each)
+                else:
+                    yield each
+            after = page.after
+
+    async def measure(self) -> Mapping[str, int]:
+        """Live ``entries`` and their ``bytes``; ``file_bytes`` on disk; and what this object counted.
+
+        That is: ``evictions``, ``expired`` entries deleted, ``damaged`` entries found, files
+        ``set_aside``, and ``write_errors`` of entries written behind.
+        """
+        entries, size, on_disk = await self._read(self._measured)
+        return {
+            "entries": entries,
+            "bytes": size,
+            "file_bytes": on_disk,
+            "evictions": self._rows.evictions,
+            "expired": self._rows.expired,
+            "damaged": self._damaged,
+            "set_aside": self._file.set_aside_count,
+            "write_errors": self._write_errors,
+        }
+
+    def _measured(self, connection: sqlite3.Connection) -> tuple[int, int, int]:
+        return (*self._rows.measure(connection, self._clock.now()), self._file.size())
+
+    async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        self._check_open()
+        return await self._in_time(self._reader.submit(work))
+
+    async def _in_time(self, future: asyncio.Future[T]) -> T:
+        # A bare timer: a timeout scope costs as much as the look-up itself.
+        timer = future.get_loop().call_later(self._op_timeout, self._give_up, future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    def _give_up(self, future: asyncio.Future[T]) -> None:
+        if not future.done():
+            future.set_exception(
+                BackendUnavailable(
+                    f"{self._file.path} did not answer within op_timeout={self._op_timeout:g} s"
+                )
+            )
+
+    async def _remove_damaged(self, *damaged: Damaged) -> None:
+        self._damaged += len(damaged)
+        with suppress(BackendError):  # that the entry is damaged is the news; it will be found again
+            for each in damaged:
+                removal = self._writer.submit(partial(self._rows.delete_damaged, damaged=each))
+                await self._in_time(removal)
+
+    # Writing
+
+    async def put(self, entry: Entry) -> None:
+        """Store, replacing; committed on return, unless writing behind.
+
+        Raises:
+            BackendUnavailable: not open, locked, read-only, or the disk is nearly full.
+            BackendError: this entry can never be stored (too large, or a field has no stored form).
+        """
+        future = self._submit_write(partial(self._rows.put, entry=entry))
+        if self._write_behind and self._behind < _BEHIND:
+            self._behind += 1
+            future.add_done_callback(self._written_behind)
+        else:
+            await future
+
+    def _written_behind(self, future: asyncio.Future[None]) -> None:
+        self._behind -= 1
+        if not future.cancelled() and future.exception() is not None:
+            self._write_errors += 1
+
+    async def flush(self) -> None:
+        """Wait until all that was put before is committed (or counted in ``write_errors``).
+
+        Raises:
+            BackendUnavailable: nothing can be written now.
+        """
+        await self._submit_write(_nothing)  # the queue keeps its order
+
+    async def delete(self, keys: Collection[bytes]) -> int:
+        """Remove; the number of entries that were there. Raises as ``put``."""
+        return await self._submit_write(partial(self._rows.delete, keys=tuple(keys), now=self._clock.now()))
+
+    async def delete_tagged(self, tags: Collection[str]) -> int:
+        """Remove entries carrying any of the tags; the number removed. Raises as ``put``."""
+        last = await self._submit_write(self._rows.last_id)
+        return sum(
+            [
+                await self._delete_chunks(partial(self._rows.delete_tagged_chunk, tag=tag, last=last))
+                for tag in tags
+            ]
+        )
+
+    async def clear(self) -> int:
+        """Remove every entry; the number removed. Raises as ``put``."""
+        last = await self._submit_write(self._rows.last_id)
+        return await self._delete_chunks(partial(self._rows.delete_chunk, last=last))
+
+    async def _delete_chunks(self, chunk: Callable[..., tuple[int, int]]) -> int:
+        """Delete in many short transactions rather than one that keeps everybody waiting."""
+        total = 0
+        deleted = 1
+        while deleted:
+            deleted, live = await self._submit_write(partial(chunk, now=self._clock.now()))
+            total += live
+        return total
+
+    def _submit_write(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        self._check_open()
+        return self._writer.submit(work)
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise BackendUnavailable(f"{self!r} is not open; use it within `async with backend.lifespan()`")
+
+    # Around a fork
+
+    def before_fork(self) -> None:
+        """Close the connections, which must not be inherited; private to the library."""
+        self._reader.before_fork()
+        self._writer.before_fork()
+        self._upkeep.latch.release()
+
+    def after_fork_in_parent(self) -> None:
+        """Go on; private to the library."""
+        self._reader.after_fork_in_parent()
+        self._writer.after_fork_in_parent()
+
+    def after_fork_in_child(self) -> None:
+        """Start afresh: usable if the parent had it open, and closed by a lifespan of its own."""
+        self._reader.after_fork_in_child()
+        self._writer.after_fork_in_child()
+        self._behind = 0
+        self._new_lifespan()
+
+
+def _checked(path: str | os.PathLike[str]) -> Path:
+    name = os.fspath(path)
+    if not name or name.startswith((":", "file:")) or "\0" in name:
+        raise ConfigurationError(
+            f"path={name!r}: expected the path of a file; for entries in memory use MemoryBackend"
+        )
+    return Path(name).expanduser().absolute()
+
+
+def _ignore(error: Exception) -> None:
+    pass
+
+
+def _nothing(connection: sqlite3.Connection) -> None:
+    """A write that changes nothing: it passes when all before it have."""

@@ -1,0 +1,196 @@
+"""A memory in front of another store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+
+from asynccache._errors import BackendError, ConfigurationError
+from asynccache._protocols import Clearable, Managed, Measurable, Taggable
+from asynccache.backends.memory import MAX_BYTES, MAX_ENTRIES, MemoryBackend
+
+if TYPE_CHECKING:
+    from asynccache._models import Entry
+    from asynccache._protocols import Backend
+    from asynccache._url import BackendURL
+
+__all__ = ["Tiered"]
+
+FRONT_TTL: Final = 60.0
+LEAST_MEMORY: Final = 64 * 2**10  # a front below this holds a few entries and only costs
+
+@runtime_checkable
+class _Flushable(Protocol):
+    async def flush(self) -> None: ...
+
+
+class Tiered:
+    """Reads from a memory first, then from the store behind it, and keeps what it found in the memory.
+
+    A write goes to the back first. When the back refuses it, the entry is still kept in the front,
+    where it serves this process for ``front_ttl``, and the error is raised so that it is reported.
+    A removal always reaches the front, whatever becomes of it in the back.
+
+    An entry removed or replaced through this object is never put back into the front by a read or
+    write that was under way at the time. Of two writes of one key at once the front holds the one
+    begun later, whichever the back applied last. What other processes remove or replace is noticed
+    after ``front_ttl`` (measured by the wall clock).
+
+    Args:
+        front: the memory; nobody else should write to it.
+        back: any backend. What it cannot do (tags, clearing, measuring) raises BackendError here.
+        front_ttl: seconds the front may serve an entry without looking at the back again; more than
+            0. ``float("inf")`` is right for a back that only this process writes to.
+
+    Raises:
+        ConfigurationError: ``front_ttl`` is not above 0.
+    """
+
+    def __init__(self, front: MemoryBackend, back: Backend, *, front_ttl: float = FRONT_TTL) -> None:
+        if not front_ttl > 0:
+            raise ConfigurationError(f"front_ttl must be more than 0 seconds, got {front_ttl!r}")
+        self._front: Final = front
+        self._back: Final = back
+        self._front_ttl: Final = front_ttl
+        # Who may fill the front with what the back is about to say, by key. A read claims a key that
+        # nobody has claimed, a write takes the claim over, a removal voids it. Only the holder fills.
+        self._claims: Final[dict[bytes, object]] = {}
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Open both; closes both."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._front.lifespan())
+            if isinstance(self._back, Managed):
+                await stack.enter_async_context(self._back.lifespan())
+            yield
+
+    async def get(self, key: bytes) -> Entry | None:
+        """The entry under a key, or None when absent or expired. A hit in the front does not suspend."""
+        entry = self._front.find(key)
+        if entry is not None:
+            return entry
+        if key in self._claims:
+            return await self._back.get(key)
+        claim = self._claims[key] = object()
+        try:
+            entry = await self._back.get(key)
+            if entry is not None and self._claims.get(key) is claim:
+                self._front.keep(entry, seconds=self._front_ttl)
+        finally:
+            self._release(key, claim)
+        return entry
+
+    async def get_many(self, keys: Sequence[bytes]) -> list[Entry | None]:
+        """As ``get``, for several keys; the back is asked once, for those the front lacks."""
+        found = {key: self._front.find(key) for key in keys}
+        missing = [key for key, entry in found.items() if entry is None]
+        if missing:
+            claim = object()
+            for key in missing:
+                self._claims.setdefault(key, claim)
+            try:
+                for key, entry in zip(missing, await self._back.get_many(missing), strict=True):
+                    found[key] = entry
+                    if entry is not None and self._claims.get(key) is claim:
+                        self._front.keep(entry, seconds=self._front_ttl)
+            finally:
+                for key in missing:
+                    self._release(key, claim)
+        return [found[key] for key in keys]
+
+    async def put(self, entry: Entry) -> None:
+        """Store in the back, then in the front; in the front also when the back raises BackendError."""
+        key = entry.key
+        claim = self._claims[key] = object()
+        try:
+            try:
+                await self._back.put(entry)
+            finally:
+                if self._claims.get(key) is claim:
+                    self._front.keep(entry, seconds=self._front_ttl)
+        finally:
+            self._release(key, claim)
+
+    async def delete(self, keys: Collection[bytes]) -> int:
+        """Remove from both."""
+        removed = 0
+        try:
+            removed = await self._back.delete(keys)
+        finally:
+            # After the back: a read that began meanwhile may have been told of the old entry.
+            for key in keys:
+                self._claims.pop(key, None)
+            in_front = self._front.drop(keys)
+        return max(removed, in_front)  # in the front alone are entries whose write failed
+
+    async def delete_tagged(self, tags: Collection[str]) -> int:
+        """Remove from both. Raises BackendError when the back does not know tags."""
+        removed = 0
+        try:
+            if not isinstance(self._back, Taggable):
+                raise self._cannot("delete by tag")
+            removed = await self._back.delete_tagged(tags)
+        finally:
+            self._claims.clear()  # which keys carry the tags only the back knows
+            in_front = await self._front.delete_tagged(tags)
+        return max(removed, in_front)
+
+    async def clear(self) -> int:
+        """Empty both. Raises BackendError when the back cannot be cleared."""
+        removed = 0
+        try:
+            if not isinstance(self._back, Clearable):
+                raise self._cannot("be cleared")
+            removed = await self._back.clear()
+        finally:
+            self._claims.clear()
+            in_front = await self._front.clear()
+        return max(removed, in_front)
+
+    def scan(self, partition: bytes | None = None) -> AsyncIterator[Entry]:
+        """Every live entry of the back, oldest first."""
+        return self._back.scan(partition)
+
+    async def measure(self) -> Mapping[str, int]:
+        """What the back says, and the front's figures with ``front_`` before their names.
+
+        Raises BackendError when the back cannot be measured.
+        """
+        if not isinstance(self._back, Measurable):
+            raise self._cannot("be measured")
+        back = await self._back.measure()
+        front = await self._front.measure()
+        return {**back, **{f"front_{name}": value for name, value in front.items()}}
+
+    async def flush(self) -> None:
+        """Wait until the back has written what it holds; returns at once when it never holds anything."""
+        if isinstance(self._back, _Flushable):
+            await self._back.flush()
+
+    def _release(self, key: bytes, claim: object) -> None:
+        if self._claims.get(key) is claim:
+            del self._claims[key]
+
+    def _cannot(self, what: str) -> BackendError:
+        return BackendError(f"the {type(self._back).__name__} behind the memory cannot {what}")
+
+
+def behind_memory(url: BackendURL, back: Backend) -> Backend:
+    """Put a memory in front of a backend, as its URL's options say.
+
+    ``memory=64MB`` sets the memory's size (default 256 MiB; ``memory=0`` leaves it out),
+    ``memory_entries=10000`` its number of entries, ``memory_ttl=60`` the ``front_ttl`` in seconds.
+    """
+    if url.text("memory", "") == "0":
+        for name in ("memory_entries", "memory_ttl"):
+            if name in url.options:
+                raise url.problem(f"option {name!r} makes no sense with memory=0")
+        return back
+    front = MemoryBackend(
+        max_entries=url.integer("memory_entries", MAX_ENTRIES),
+        # memory=1 would be one byte; who writes it means "yes".
+        max_bytes=url.size("memory", MAX_BYTES, minimum=LEAST_MEMORY),
+    )
+    return Tiered(front, back, front_ttl=url.seconds("memory_ttl", FRONT_TTL))

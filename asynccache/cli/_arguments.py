@@ -1,0 +1,168 @@
+"""What can be written after ``asynccache``."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import orjson
+
+__all__ = ["parse"]
+
+_EPILOG: Final = """\
+Options come from the command line, else from ASYNCCACHE_... variables, else from the file of --config
+(default: ASYNCCACHE_CONFIG, else ./asynccache.toml). Exit codes: 0 done, 1 failed, 2 wrong usage.
+"""
+_MOST_AT_ONCE: Final = 256  # answers the HTTP upstream has in the making at once; more would only wait
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments, checked. Wrong usage exits with 2.
+
+    ``config`` and ``backend`` are None when not given; ``command`` is always there.
+    """
+    parser = _parser()
+    given = parser.parse_args(arguments, argparse.Namespace(config=None, backend=None))
+    if given.command == "demo":
+        if given.config is not None:
+            parser.error("the demo stands on its own: it takes no --config")
+        if given.upstream is not None and given.model is None:
+            parser.error("demo: --upstream needs --model")
+        if given.upstream is None and (given.model is not None or given.api_key_env is not None):
+            parser.error("demo: --model and --api-key-env need --upstream")
+    if given.command == "get":
+        if (given.question is None) == (given.body is None):
+            parser.error("get: give either a question or --body")
+        if given.body is not None and (given.system is not None or given.param):
+            parser.error("get: --system and --param belong to a question; with --body, put them into the body")
+    return given
+
+
+def _parser() -> argparse.ArgumentParser:
+    from asynccache import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="asynccache",
+        description="A cache for what language models answer: see it work, and look after its store.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"asynccache {__version__}")
+    _add_common(parser)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    def command(name: str, summary: str, description: str = "") -> argparse.ArgumentParser:
+        added = commands.add_parser(
+            name, help=summary, description=f"{summary}. {description}".strip(), allow_abbrev=False
+        )
+        _add_common(added)
+        return added
+
+    _add_demo(
+        command(
+            "demo",
+            "Ask real customer questions through the cache and show what it saved",
+            "Without --upstream, a stand-in server on 127.0.0.1 answers: over real HTTP, but no language model. "
+            "--backend defaults to sqlite:///demo.sqlite here.",
+        )
+    )
+    stats = command("stats", "Tell what a store holds")
+    stats.add_argument("--json", action="store_true", help="print one JSON document")
+    _add_get(
+        command(
+            "get",
+            "Print the stored answer to a question",
+            "Never asks the upstream. The question must be the very one that was asked: same model, system "
+            "message, parameters and scope.",
+        )
+    )
+    clear = command("clear", "Remove what a store holds")
+    clear.add_argument("--tag", action="append", default=[], help="only entries carrying this tag; may be repeated")
+    clear.add_argument("--yes", action="store_true", help="do not ask first")
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    # Before or after the command; SUPPRESS keeps the later parser from undoing what the earlier one read.
+    parser.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="TOML file of options")
+    parser.add_argument(
+        "--backend",
+        metavar="URL",
+        default=argparse.SUPPRESS,
+        help="the store, such as sqlite:///answers.db; default: a SQLite file in your cache directory",
+    )
+
+
+def _add_demo(demo: argparse.ArgumentParser) -> None:
+    demo.add_argument("--upstream", metavar="URL", help="an OpenAI-compatible server, such as http://127.0.0.1:8000/v1")
+    demo.add_argument("--model", help="which of its models")
+    demo.add_argument(
+        "--api-key-env", metavar="NAME", help="the environment variable that holds its API key"
+    )
+    demo.add_argument(
+        "--latency", type=_seconds, default=0.3, help="seconds the stand-in takes to answer; default 0.3"
+    )
+    demo.add_argument("--requests", type=_count, default=400, metavar="N", help="how many; default 400")
+    demo.add_argument(
+        "--concurrency",
+        type=_concurrency,
+        default=16,
+        metavar="N",
+        help=f"how many at a time, up to {_MOST_AT_ONCE}; default 16",
+    )
+
+
+def _add_get(get: argparse.ArgumentParser) -> None:
+    get.add_argument("question", nargs="?")
+    get.add_argument("--model", help="default: default_model of the configuration")
+    get.add_argument("--system", metavar="TEXT", help="the system message")
+    get.add_argument(
+        "--param",
+        type=_param,
+        action="append",
+        default=[],
+        metavar="NAME=JSON",
+        help="a further field of the request, such as temperature=0; may be repeated",
+    )
+    get.add_argument("--tenant", help="whose answer: the customer")
+    get.add_argument("--user", help="whose answer: the person")
+    get.add_argument("--namespace", help="whose answer: the application")
+    get.add_argument("--body", metavar="FILE", help="a whole chat-completions request as JSON; - reads standard input")
+    get.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _param(text: str) -> tuple[str, Any]:
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise argparse.ArgumentTypeError("expected NAME=JSON")
+    try:
+        return name, orjson.loads(value)
+    except orjson.JSONDecodeError:
+        raise argparse.ArgumentTypeError(
+            f"the value of {name!r} is not JSON; text goes in double quotes: '{name}=\"…\"'"
+        ) from None
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= 10**6:
+        raise argparse.ArgumentTypeError("expected a whole number from 1 to 1000000")
+    return int(text)
+
+
+def _concurrency(text: str) -> int:
+    if _count(text) > _MOST_AT_ONCE:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {_MOST_AT_ONCE}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds <= 60:  # noqa: PLR2004  (a demo that answers later is one nobody waits for)
+        raise argparse.ArgumentTypeError("expected seconds from 0 to 60")
+    return seconds

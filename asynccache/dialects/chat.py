@@ -1,0 +1,141 @@
+"""The chat-completions protocol: OpenAI's, and what vLLM and other servers make of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+
+import orjson
+
+from asynccache._models import Cost, Response
+from asynccache.dialects._chat_assemble import assemble
+from asynccache.dialects._chat_check import check
+from asynccache.dialects._chat_identity import identity, split
+from asynccache.dialects._chat_replay import replay, replayable
+from asynccache.dialects._chat_verdict import verdict
+
+__all__ = ["ChatCompletions"]
+
+_BYPASSING = ("kv_transfer_params", "ec_transfer_params")
+"""They hand over state between servers: the answer is of use to this one request only."""
+
+
+class ChatCompletions:
+    """``POST /v1/chat/completions``. Stateless; every method keeps the promise of ``Dialect``."""
+
+    name: str = "chat.completions"
+
+    def check(self, body: Mapping[str, Any]) -> None:
+        """Refuse a body that no upstream of this protocol could take.
+
+        Fields it does not know pass: an upstream may know them.
+
+        Raises:
+            InvalidRequest: naming the field.
+        """
+        check(body)
+
+    def identity(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Every field of a checked body except the neutral ones, equal spellings made equal.
+
+        Args:
+            body: plain JSON data that passed ``check``.
+        """
+        return identity(body)
+
+    def split(self, identity: Mapping[str, Any]) -> tuple[Any, str | None]:
+        """(context, question): the last user message's one text, and the identity without it.
+
+        question is None for a conversation that uses tools, ends with another role than user, or
+        whose last message is empty or more than one text.
+        """
+        return split(identity)
+
+    def bypass(self, body: Mapping[str, Any]) -> str | None:
+        """A reason why this request must never touch the cache, or None."""
+        for name in _BYPASSING:
+            if body.get(name) is not None:
+                return f"{name} is set"
+        return None
+
+    def verdict(self, body: Mapping[str, Any], response: Response) -> str | None:
+        """A short reason, free of content, why this answer must not be stored; or None."""
+        return verdict(body, response)
+
+    def assemble(self, frames: Sequence[bytes]) -> bytes:
+        """The document an unstreamed call would have returned.
+
+        An answer that broke off is assembled as far as it goes; ``verdict`` refuses it.
+
+        Raises:
+            ValueError: the frames are no chat-completion chunks, or hold no choice.
+        """
+        return assemble(frames)
+
+    def replay(self, body: Mapping[str, Any], response: Response) -> Iterable[bytes]:
+        """The frames of a stored answer: as recorded, or made from the document.
+
+        Usage that stands in a frame of its own is sent only if the request asks for it.
+
+        Raises:
+            ValueError: the stored document is no chat completion.
+        """
+        return replay(body, response)
+
+    def replayable(self, body: Mapping[str, Any], response: Response) -> str | None:
+        """A reason why the stored answer lacks something this request asks of a stream, or None."""
+        return replayable(body, response)
+
+    def text(self, document: Any) -> str:
+        """The first choice's text; the text parts joined where the content is a list; "" when none."""
+        return _text(_first(document, "message"))
+
+    def delta(self, document: Any) -> str:
+        """The first choice's new text of one parsed frame; "" when there is none."""
+        return _text(_first(document, "delta"))
+
+    def cost(self, response: Response) -> Cost:
+        """Tokens the upstream reported; 0 where it reported none."""
+        try:
+            document = orjson.loads(response.body)
+        except ValueError:
+            return Cost()
+        usage = document.get("usage") if isinstance(document, dict) else None
+        if not isinstance(usage, dict):
+            return Cost()
+        return Cost(_tokens(usage.get("prompt_tokens")), _tokens(usage.get("completion_tokens")))
+
+    def answer(self, body: Mapping[str, Any], text: str) -> dict[str, Any]:
+        """A document around plain text, with a fresh id and no usage, for upstreams that return a string."""
+        model = body.get("model")
+        message = {"role": "assistant", "content": text}
+        return {
+            "id": f"chatcmpl-{uuid4().hex}",
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": model if isinstance(model, str) else "callable",
+            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
+        }
+
+
+def _first(document: Any, part: str) -> Any:
+    choices = document.get("choices") if isinstance(document, dict) else None
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and choice.get("index", 0) == 0:
+            return choice.get(part)
+    return None
+
+
+def _text(message: Any) -> str:
+    content = message.get("content") if isinstance(message, dict) else None
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else ()
+    texts = (part.get("text") for part in parts if isinstance(part, dict))
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _tokens(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

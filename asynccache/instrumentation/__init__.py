@@ -1,0 +1,1 @@
+"""Hooks that hand a pipeline's events to logging and metrics systems."""

@@ -1,0 +1,3 @@
+"""Servers. Each needs the extra: ``pip install "asynccache[server]"``."""
+
+from __future__ import annotations

@@ -1,0 +1,15 @@
+"""The stages a pipeline is made of; add your own beside them, or pass any async function."""
+
+from __future__ import annotations
+
+if __name__ != "asynccache.stages":
+    raise ImportError("these are the stages of asynccache: use `from asynccache.stages import …`")
+
+from asynccache.stages.lookup import ExactLookup
+from asynccache.stages.miss import MissHandler
+from asynccache.stages.normalize import Normalize
+from asynccache.stages.single_flight import SingleFlight
+from asynccache.stages.validate import Validate
+from asynccache.stages.write import Write
+
+__all__ = ["ExactLookup", "MissHandler", "Normalize", "SingleFlight", "Validate", "Write"]

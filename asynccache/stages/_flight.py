@@ -1,0 +1,206 @@
+"""One upstream call and everybody who waits for it.
+
+A flight belongs to no caller: it runs in a task of its own, so a caller that is cancelled, slow or gone
+takes nothing from the others. Callers only read what it has written down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import anyio
+
+from asynccache._errors import PipelineClosed, UpstreamError, UpstreamStreamError
+from asynccache._lifespan import own_task_cancelled
+from asynccache._models import Response
+from asynccache._registry import find_dialect
+from asynccache._stream import Stream
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from asynccache._models import Exchange
+
+__all__ = ["Flight"]
+
+
+class _Reader:
+    """One caller's place in the frames."""
+
+    __slots__ = ("cut", "position")
+
+    def __init__(self) -> None:
+        self.position = 0  # frames read so far
+        self.cut = False  # True once frames it had not read were let go
+
+
+class Flight:
+    """The answer to one question while it is being made, written down for any number of readers.
+
+    All state is touched on the event loop only; it changes in ``run`` and in the readers' own methods.
+
+    Args:
+        generation: the driver's generation at the start; callers of a newer one must not join.
+        window: bytes of frames kept for readers that have yet to read them. An answer within the window
+            is kept whole, so that anyone may still join from its first frame. Beyond it the flight takes
+            no one new, lets go of what all have read, and waits when its fastest reader is that far
+            behind; a reader that far behind the fastest is cut off with an error, so that one stuck
+            client neither fills the memory nor stops the others.
+    """
+
+    def __init__(self, *, generation: int, window: int) -> None:
+        self.generation: Final = generation
+        self.landed_at: float | None = None
+        """Monotonic seconds at which the flight ended; None while under way."""
+        self.begun = asyncio.Event()
+        """Set once the upstream has answered or begun to: ``exchange`` or an error is known."""
+        self.ended = asyncio.Event()
+        """Set when the flight is over: ``landed_at`` is known, and so is how it ended."""
+        self.exchange: Exchange | None = None
+        """The inner stages' result; its answer is a Response, or a Stream whose frames are in the log."""
+        self.waiting = 0
+        """Callers that still want the answer."""
+        self.refused: bool | None = None
+        """Whether the answer may not be shared with those who waited for it whole; None until judged."""
+        self._boarded = False
+        self._response: Response | None = None  # of a stream: assembled when first asked for
+        self._whole: tuple[bytes, ...] | None = None  # all frames of a stream that ended within the window
+        self._window: Final = window
+        self._log: list[bytes] = []
+        self._first = 0  # index in the whole answer of the log's first frame
+        self._size = 0  # bytes in the log
+        self._readers: set[_Reader] = set()
+        self._moved = asyncio.Event()  # set, and replaced, whenever there is something new to see
+        self._error: BaseException | None = None
+        self._traceback: TracebackType | None = None
+        self._scope = anyio.CancelScope()
+
+    def board(self) -> bool:
+        """Count one more caller in; True for the first, whose request is the one being flown."""
+        first, self._boarded = not self._boarded, True
+        self.waiting += 1
+        return first
+
+    @property
+    def joinable(self) -> bool:
+        """Whether a newcomer can still have the whole answer."""
+        return self._error is None and self._first == 0 and not self._scope.cancel_called
+
+    @property
+    def failed(self) -> bool:
+        """Whether the flight has ended in an error."""
+        return self._error is not None
+
+    async def run(self, ask: Callable[[], Awaitable[Exchange]], monotonic: Callable[[], float]) -> None:
+        """Make the answer. Never raises: the error is the readers' to raise."""
+        error: BaseException | None = PipelineClosed("the pipeline was closed while the upstream was answering")
+        try:
+            with self._scope:
+                self.exchange = await ask()
+                self.begun.set()
+                if isinstance(self.exchange.answer, Stream):
+                    await self._pump(self.exchange.answer)
+                error = None
+        except Exception as raised:  # noqa: BLE001  (handed to every reader)
+            error = raised
+        except asyncio.CancelledError:
+            if own_task_cancelled():
+                raise
+            error = UpstreamError("the upstream cancelled its own call")
+        finally:
+            self._error = error
+            self._traceback = None if error is None else error.__traceback__
+            self.landed_at = monotonic()
+            self.begun.set()
+            self.ended.set()
+            self._wake()
+
+    def cancel(self) -> None:
+        """Stop the upstream call; for when nobody wants it any more."""
+        self._scope.cancel()
+
+    def raise_error(self) -> None:
+        """Raise what the flight ended in, if it failed. Every reader gets the same error."""
+        if self._error is not None:
+            raise self._error.with_traceback(self._traceback)
+
+    async def _pump(self, stream: Stream) -> None:
+        try:
+            async for frame in stream:
+                self._log.append(frame)
+                self._size += len(frame)
+                self._wake()
+                while self._size > self._window:
+                    if not self._make_room():
+                        await self._moved.wait()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await stream.aclose()
+        if self._first == 0:
+            self._whole = tuple(self._log)
+
+    def _make_room(self) -> bool:
+        """Let go of frames; False when the readers must read first."""
+        end = self._first + len(self._log)
+        places = [reader.position for reader in self._readers]
+        keep_from = min(places, default=end)
+        if keep_from == self._first:
+            if max(places) < end:
+                return False
+            behind = {reader for reader in self._readers if reader.position == keep_from}
+            for reader in behind:
+                reader.cut = True
+            self._readers -= behind
+            keep_from += 1
+        gone = keep_from - self._first
+        self._size -= sum(map(len, self._log[:gone]))
+        del self._log[:gone]
+        self._first = keep_from
+        return True
+
+    def _wake(self) -> None:
+        moved, self._moved = self._moved, asyncio.Event()
+        moved.set()
+
+    def read(self, leave: Callable[[], None]) -> Stream:
+        """The answer's frames from the first on, for one reader; ``leave`` is called when it is done."""
+        reader = _Reader()
+        self._readers.add(reader)
+
+        async def aclose() -> None:  # noqa: RUF029  (a Stream releases asynchronously)
+            self._readers.discard(reader)
+            self._wake()
+            leave()
+
+        return Stream(self._frames(reader), aclose=aclose)
+
+    async def _frames(self, reader: _Reader) -> AsyncIterator[bytes]:
+        while True:
+            if reader.cut:
+                raise UpstreamStreamError(f"this reader fell more than {self._window} bytes behind the others")
+            place = reader.position - self._first
+            if place < len(self._log):
+                frame = self._log[place]
+                reader.position += 1
+                if self._size > self._window:
+                    self._wake()
+                yield frame
+            elif self.landed_at is None:
+                await self._moved.wait()
+            else:
+                self.raise_error()
+                return
+
+    def response(self) -> Response | None:
+        """The whole answer of a landed flight; None when its frames were not kept or do not make one."""
+        answer = None if self.exchange is None else self.exchange.answer
+        if isinstance(answer, Response):
+            return answer
+        if self._response is None and self.exchange is not None and self._whole is not None:
+            dialect = find_dialect(self.exchange.request.dialect)
+            with suppress(ValueError):
+                self._response = Response(dialect.assemble(self._whole), self._whole)
+        return self._response

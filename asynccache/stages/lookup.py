@@ -1,0 +1,44 @@
+"""Propose the stored answer to this very request."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
+
+from asynccache._errors import StageError
+from asynccache._lifespan import entered
+from asynccache._models import Candidate, Source
+
+if TYPE_CHECKING:
+    from asynccache._models import Exchange
+    from asynccache._protocols import Backend
+
+__all__ = ["ExactLookup"]
+
+
+class ExactLookup:
+    """Look the key up in a backend; what is found is proposed, not served.
+
+    Args:
+        backend: where to look; opened and closed with the pipeline.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def lifespan(self) -> AbstractAsyncContextManager[None]:
+        """Hold the backend open."""
+        return entered(self._backend)
+
+    async def __call__(self, exchange: Exchange, /) -> Exchange:
+        request = exchange.request
+        if exchange.answer is not None or exchange.uncacheable is not None or request.control.no_cache:
+            return exchange
+        if not request.key:
+            raise StageError("ExactLookup needs a key: put Normalize() before it")
+        entry = await self._backend.get(request.key)
+        if entry is None:
+            return exchange
+        # A clock that was set back must not make ages negative.
+        age = max(0.0, exchange.driver.clock.now() - entry.created_at)
+        return exchange.proposing(Candidate(entry, Source.EXACT, age))

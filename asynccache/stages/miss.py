@@ -1,0 +1,57 @@
+"""Ask the upstream."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
+
+from asynccache._errors import ForeignError, NotCached, UpstreamError
+from asynccache._lifespan import entered
+from asynccache._models import Asked, Response, Source
+
+if TYPE_CHECKING:
+    from asynccache._models import Exchange
+    from asynccache._protocols import Upstream
+    from asynccache._stream import Stream
+
+__all__ = ["MissHandler"]
+
+
+class MissHandler:
+    """Get the answer from the upstream when no earlier stage had one.
+
+    Whatever the upstream raises reaches the caller unchanged.
+
+    Args:
+        upstream: who makes the answers; opened and closed with the pipeline.
+
+    Raises:
+        NotCached: the request allowed no upstream call (``only_if_cached``).
+    """
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+
+    def lifespan(self) -> AbstractAsyncContextManager[None]:
+        """Hold the upstream open."""
+        return entered(self._upstream)
+
+    async def __call__(self, exchange: Exchange, /) -> Exchange:
+        if exchange.answer is not None:
+            return exchange
+        request = exchange.request
+        if request.control.only_if_cached:
+            raise NotCached("no stored answer may be served, and only_if_cached forbids asking the upstream")
+        driver = exchange.driver
+        asked = Asked(driver.clock.monotonic(), driver.generation)
+        answer: Response | Stream
+        try:
+            if exchange.mode == "stream":
+                answer = await self._upstream.stream(request)
+            else:
+                answer = await self._upstream.fetch(request)
+        except UpstreamError:
+            raise
+        except Exception as error:
+            raise ForeignError(error) from error
+        return exchange._replace(asked=asked).answering(answer, Source.UPSTREAM)

@@ -1,0 +1,48 @@
+"""Give a request its key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from asynccache._keys import Fingerprint, Keyring
+from asynccache._models import Request
+
+if TYPE_CHECKING:
+    from asynccache._models import Exchange
+
+__all__ = ["Normalize"]
+
+
+class Normalize:
+    """Check the body at the door and fill in key, partition and question. The body stays as sent.
+
+    Args:
+        max_request_bytes: largest body accepted, in bytes of JSON; default 16 MiB.
+    """
+
+    def __init__(self, *, max_request_bytes: int = 16 * 2**20) -> None:
+        self._keyring = Keyring(max_request_bytes=max_request_bytes)
+
+    def fingerprint(self, request: Request) -> Fingerprint:
+        """Key, partition and question of a request.
+
+        Raises:
+            InvalidRequest: naming the field that no upstream could take.
+        """
+        return self._keyring.fingerprint(request)
+
+    async def __call__(self, exchange: Exchange, /) -> Exchange:
+        request = exchange.request
+        found = self._keyring.fingerprint(request)
+        asking = exchange.asking(
+            Request(
+                body=request.body,
+                dialect=request.dialect,
+                scope=request.scope,
+                control=request.control,
+                key=found.key,
+                partition=found.partition,
+                question=found.question,
+            )
+        )
+        return asking if found.uncacheable is None else asking.bypassing(found.uncacheable)

@@ -1,0 +1,190 @@
+"""Ask once for everybody who asks the same at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+import anyio
+
+from asynccache._errors import ConfigurationError, StageError
+from asynccache._lifespan import Nursery, entered
+from asynccache._models import Source
+from asynccache._stream import Stream
+from asynccache.stages._flight import Flight
+from asynccache.stages.write import refusal
+
+if TYPE_CHECKING:
+    from asynccache._models import Exchange, Response
+    from asynccache._protocols import Driver, Stage
+
+__all__ = ["SingleFlight"]
+
+_Key: TypeAlias = "tuple[bytes, float | None, tuple[str, ...]]"
+
+LINGER: Final = 1.0
+"""Seconds a landed flight is kept for requests that began before it landed and are still looking up."""
+UNCACHEABLE: Final = 5.0
+"""Seconds for which a question whose answer could not be shared is asked by everyone at once."""
+LONELY_LIMIT: Final = 10_000
+"""Questions so remembered; past it all are forgotten, which costs one shared wait each."""
+
+
+class SingleFlight:
+    """Run inner stages (the miss-handler and the writer) once per key, however many requests wait.
+
+    One flight serves whole and streamed answers alike; a follower of a stream gets it from its first
+    byte at its own speed. Cancelling any caller, the first included, harms no other. An upstream error
+    reaches every caller once and is not kept. When the answer may not be stored, those who waited for it
+    whole go on at once, side by side, and for a few seconds nobody waits for that question.
+
+    Requests with ``no_cache`` or ``no_store`` fly alone.
+
+    Args:
+        stages: what to run once, usually ``MissHandler(upstream), Write(backend)``.
+        abandoned: what happens to an upstream call nobody waits for any more: ``"close"`` it, or
+            ``"finish"`` and store it.
+        window: bytes of a streamed answer kept for slower readers; default 16 MiB.
+        drain: seconds that closing the pipeline waits for flights under way; default 5.
+    """
+
+    def __init__(
+        self,
+        *stages: Stage,
+        abandoned: Literal["close", "finish"] = "close",
+        window: int = 16 * 2**20,
+        drain: float = 5.0,
+    ) -> None:
+        if abandoned not in ("close", "finish"):
+            raise ConfigurationError(f"unknown abandoned={abandoned!r}; known: 'close', 'finish'")
+        self._stages: Final = stages
+        self._finish: Final = abandoned == "finish"
+        self._window: Final = window
+        self._drain: Final = drain
+        self._flights: dict[_Key, Flight] = {}
+        self._lonely: dict[_Key, float] = {}  # key -> monotonic seconds until which nobody waits for it
+        self._nursery: Nursery | None = None
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Hold the inner stages open, and the task group the flights run in."""
+        self._nursery = Nursery()
+        async with entered(*self._stages), self._nursery.lifespan():
+            try:
+                yield
+            finally:
+                with anyio.move_on_after(self._drain):
+                    for flight in list(self._flights.values()):
+                        await flight.ended.wait()
+                self._flights.clear()
+                self._lonely.clear()
+
+    async def __call__(self, exchange: Exchange, /) -> Exchange:
+        if exchange.answer is not None:
+            return exchange
+        request = exchange.request
+        control = request.control
+        if exchange.uncacheable is not None or control.no_cache or control.no_store or control.only_if_cached:
+            return await exchange.driver.run(exchange, self._stages)
+        if not request.key:
+            raise StageError("SingleFlight needs a key: put Normalize() before it")
+        # ttl and tags are part of what is stored, so only requests that agree on them share.
+        key = (request.key, control.ttl, control.tags)
+        flight = self._joinable(key, exchange)
+        if flight is None:
+            if self._goes_alone(key, exchange.driver):
+                return await exchange.driver.run(exchange, self._stages)
+            flight = self._take_off(key, exchange)
+        return await self._aboard(flight, key, exchange)
+
+    def _joinable(self, key: _Key, exchange: Exchange) -> Flight | None:
+        flight = self._flights.get(key)
+        if flight is None or not flight.joinable or flight.generation != exchange.driver.generation:
+            return None
+        overlaps = flight.landed_at is None or exchange.started <= flight.landed_at
+        return flight if overlaps else None
+
+    def _goes_alone(self, key: _Key, driver: Driver) -> bool:
+        until = self._lonely.get(key)
+        if until is None:
+            return False
+        if driver.clock.monotonic() < until:
+            return True
+        del self._lonely[key]
+        return False
+
+    def _take_off(self, key: _Key, exchange: Exchange) -> Flight:
+        if self._nursery is None:
+            raise StageError("SingleFlight is used outside its lifespan")
+        driver = exchange.driver
+        flight = Flight(generation=driver.generation, window=self._window)
+
+        async def fly() -> None:
+            try:
+                await flight.run(lambda: driver.run(exchange, self._stages), driver.clock.monotonic)
+            finally:
+                self._land(key, flight)
+
+        self._nursery.start(fly)
+        self._flights[key] = flight
+        return flight
+
+    def _land(self, key: _Key, flight: Flight) -> None:
+        def forget() -> None:
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+
+        if flight.failed:
+            forget()
+        else:
+            asyncio.get_running_loop().call_later(LINGER, forget)
+
+    async def _aboard(self, flight: Flight, key: _Key, exchange: Exchange) -> Exchange:
+        first = flight.board()
+        reading: Stream | None = None
+        try:
+            if exchange.mode == "stream":
+                reading = flight.read(lambda: self._leave(flight))
+            await flight.begun.wait()
+            inner = flight.exchange
+            if inner is not None and isinstance(inner.answer, Stream) and reading is not None:
+                streaming, reading = reading, None
+                return _answered(exchange, inner, streaming, first=first)
+            await flight.ended.wait()
+            flight.raise_error()
+            if inner is None or inner.answer is None:
+                return exchange
+            response = flight.response()
+            if response is not None and (first or self._shareable(flight, key, exchange, response)):
+                return _answered(exchange, inner, response, first=first)
+        finally:
+            if reading is not None:
+                await reading.aclose()
+            elif exchange.mode == "fetch":
+                self._leave(flight)
+        return await exchange.driver.run(exchange, self._stages)
+
+    def _leave(self, flight: Flight) -> None:
+        flight.waiting -= 1
+        if flight.waiting == 0 and flight.landed_at is None and not self._finish:
+            flight.cancel()
+
+    def _shareable(self, flight: Flight, key: _Key, exchange: Exchange, response: Response) -> bool:
+        if flight.refused is None:
+            flight.refused = refusal(exchange.request, response) is not None
+        if flight.refused:
+            if len(self._lonely) >= LONELY_LIMIT:
+                self._lonely.clear()
+            self._lonely[key] = exchange.driver.clock.monotonic() + UNCACHEABLE
+        return not flight.refused
+
+
+def _answered(exchange: Exchange, inner: Exchange, answer: Response | Stream, *, first: bool) -> Exchange:
+    """What one caller gets of the inner stages' result; only the first asked the upstream itself."""
+    source = inner.source
+    if first:
+        return exchange._replace(answer=answer, source=source, accepted=inner.accepted, reasons=inner.reasons)
+    shared = Source.SHARED if source is Source.UPSTREAM else source
+    return exchange._replace(answer=answer, source=shared, accepted=inner.accepted)

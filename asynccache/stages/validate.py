@@ -1,0 +1,68 @@
+"""Decide which proposed candidate, if any, is the answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from asynccache._events import CandidateRejected
+from asynccache._models import Source
+from asynccache._registry import find_dialect
+
+if TYPE_CHECKING:
+    from asynccache._models import Candidate, Exchange, Request
+    from asynccache._protocols import Check
+
+__all__ = ["ENTRY_CHECKS", "Validate", "belongs", "fresh", "replayable"]
+
+
+def belongs(request: Request, candidate: Candidate) -> str | None:
+    """The entry is this question's: its key for an exact match, its partition (so its scope) otherwise."""
+    entry = candidate.entry
+    if candidate.source is Source.EXACT:
+        return None if entry.key == request.key else "foreign key"
+    return None if entry.partition == request.partition else "foreign partition"
+
+
+def fresh(request: Request, candidate: Candidate) -> str | None:
+    """The entry is within its own lifetime and no older than the request allows."""
+    ttl = candidate.entry.ttl
+    if ttl is not None and candidate.age >= ttl:
+        return "expired"
+    max_age = request.control.max_age
+    return None if max_age is None or candidate.age <= max_age else "older than max_age"
+
+
+def replayable(request: Request, candidate: Candidate) -> str | None:
+    """The entry has what a stream was asked to carry (usage, for ``stream_options.include_usage``)."""
+    if "stream_options" not in request.body:
+        return None
+    return find_dialect(request.dialect).replayable(request.body, candidate.entry.response)
+
+
+ENTRY_CHECKS: Final[tuple[Check, ...]] = (belongs, fresh, replayable)
+
+
+class Validate:
+    """Make the first candidate that passes every check the answer; refuse the others, each with its reason.
+
+    Args:
+        checks: run in order for each candidate, after the entry checks every candidate must pass.
+    """
+
+    def __init__(self, *checks: Check) -> None:
+        self._checks: Final = (*ENTRY_CHECKS, *checks)
+
+    async def __call__(self, exchange: Exchange, /) -> Exchange:
+        if exchange.answer is not None or not exchange.candidates:
+            return exchange
+        request = exchange.request
+        for candidate in exchange.candidates:
+            for check in self._checks:
+                reason = check(request, candidate)
+                if reason is not None:
+                    break
+            else:
+                return exchange.accepting(candidate)
+            exchange.driver.emit(CandidateRejected(reason, candidate.source, candidate.similarity))
+            exchange = exchange.rejecting(reason, candidate)
+        return exchange

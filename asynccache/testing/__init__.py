@@ -1,0 +1,39 @@
+"""What a test of an asynccache part needs: fakes, and the contract a backend must keep.
+
+Importing this package needs nothing but the library itself; ``BackendContract`` needs pytest and
+hypothesis, ``FakeEmbedder`` needs numpy once it embeds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from asynccache.testing.cancellation import cancel_at_every_step
+from asynccache.testing.clock import FakeClock
+from asynccache.testing.embedder import FakeEmbedder
+from asynccache.testing.entries import make_entry
+from asynccache.testing.upstream import FakeUpstream
+
+if TYPE_CHECKING:
+    from asynccache.testing.contract import BackendContract
+
+__all__ = [
+    "BackendContract",
+    "FakeClock",
+    "FakeEmbedder",
+    "FakeUpstream",
+    "cancel_at_every_step",
+    "make_entry",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "BackendContract":
+        import pytest
+
+        # Without this, a failed assert of the contract would not say what was compared.
+        pytest.register_assert_rewrite("asynccache.testing.contract", "asynccache.testing.model")
+        from asynccache.testing.contract import BackendContract
+
+        return BackendContract
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,182 @@
+"""Random histories of a backend, compared step by step with a dictionary."""
+
+# ruff: noqa: S101  (asserts are what tests are made of)
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+from anyio.from_thread import start_blocking_portal
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from asynccache._models import Entry, Response
+from asynccache._protocols import Backend, Clearable, Clock, Managed, Taggable
+from asynccache.testing.clock import FakeClock
+
+__all__ = ["run_against_model"]
+
+MakeBackend = Callable[[Path, Clock], Backend]
+
+# Few of each, so that histories meet. The first bytes of the keys are equal, and so are the last.
+_KEYS: Final = [b"k" * 15 + bytes([n, n]) + b"k" * 15 for n in range(5)]
+_PARTITIONS: Final = [hashlib.sha256(name).digest() for name in (b"one", b"two")]
+_TAGS: Final = ["a", "b", "ab"]
+
+keys = st.sampled_from(_KEYS)
+some_keys = st.lists(keys, max_size=6)
+some_tags = st.lists(st.sampled_from(_TAGS), max_size=3)
+answers = st.builds(
+    Response, st.binary(max_size=40), st.lists(st.binary(max_size=10), max_size=3).map(tuple)
+)
+
+
+class _History(RuleBasedStateMachine):
+    """One history: every rule does the same to the backend and to the model."""
+
+    def __init__(self, make_backend: MakeBackend, folder: Path, *, persistent: bool) -> None:
+        super().__init__()
+        self._make_backend = make_backend
+        self._folder = folder
+        self._persistent = persistent
+        self._clock = FakeClock()
+        self._model: dict[bytes, Entry] = {}
+        self._stack = ExitStack()
+        self._portal = self._stack.enter_context(start_blocking_portal("asyncio"))
+        self._opened: ExitStack | None = None
+        self._backend: Backend
+        self._stamp = 0
+
+    @initialize()
+    def open(self) -> None:
+        self._backend = self._portal.call(self._make_backend, self._folder, self._clock)
+        self._opened = ExitStack()
+        if isinstance(self._backend, Managed):
+            self._opened.enter_context(self._portal.wrap_async_context_manager(self._backend.lifespan()))
+
+    def teardown(self) -> None:
+        try:
+            if self._opened is not None:
+                self._opened.close()
+        finally:
+            self._stack.close()
+
+    @rule(
+        key=keys,
+        partition=st.sampled_from(_PARTITIONS),
+        response=answers,
+        age=st.sampled_from([0.0, 1.0, 3.0]),
+        ttl=st.sampled_from([None, 0.0, 2.0, 5.0]),
+        tags=some_tags.map(tuple),
+        question=st.none() | st.text(max_size=10),
+    )
+    def put(self, key: bytes, age: float, **fields: Any) -> None:
+        self._stamp += 1  # tells entries of one instant apart in their order
+        created_at = self._clock.now() - age + self._stamp / 2**20
+        entry = Entry(key=key, dialect="chat.completions", created_at=created_at, **fields)
+        self._portal.call(self._backend.put, entry)
+        self._model[key] = entry
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 2.0, 10.0]))
+    def let_time_pass(self, seconds: float) -> None:
+        self._clock.advance(seconds)
+
+    @rule(key=keys)
+    def get(self, key: bytes) -> None:
+        assert self._portal.call(self._backend.get, key) == self._live().get(key)
+
+    @rule(asked=some_keys)
+    def get_many(self, asked: list[bytes]) -> None:
+        live = self._live()
+        assert self._portal.call(self._backend.get_many, asked) == [live.get(key) for key in asked]
+
+    @rule(doomed=some_keys.map(set))
+    def delete(self, doomed: set[bytes]) -> None:
+        expected = len(doomed & self._live().keys())
+        removed = self._portal.call(self._backend.delete, doomed)
+        # A backend may count the expired entries that have not left it yet.
+        assert expected <= removed <= len(doomed & self._model.keys())
+        self._forget(doomed)
+
+    @precondition(lambda self: isinstance(self._backend, Taggable))
+    @rule(tags=some_tags)
+    def delete_tagged(self, tags: list[str]) -> None:
+        assert isinstance(self._backend, Taggable)
+        doomed = {key for key, entry in self._model.items() if set(tags) & set(entry.tags)}
+        expected = len(doomed & self._live().keys())
+        assert expected <= self._portal.call(self._backend.delete_tagged, tags) <= len(doomed)
+        self._forget(doomed)
+
+    @precondition(lambda self: isinstance(self._backend, Clearable))
+    @rule()
+    def clear(self) -> None:
+        assert isinstance(self._backend, Clearable)
+        assert len(self._live()) <= self._portal.call(self._backend.clear) <= len(self._model)
+        self._model.clear()
+
+    @rule(partition=st.none() | st.sampled_from(_PARTITIONS))
+    def scan(self, partition: bytes | None) -> None:
+        found = self._portal.call(self._scan, partition)
+        expected = [e for e in self._live().values() if partition is None or e.partition == partition]
+        assert found == sorted(expected, key=lambda entry: entry.created_at)
+
+    @precondition(lambda self: self._persistent)
+    @rule()
+    def reopen(self) -> None:
+        assert self._opened is not None
+        self._opened.close()
+        self.open()
+
+    async def _scan(self, partition: bytes | None) -> list[Entry]:
+        return [entry async for entry in self._backend.scan(partition)]
+
+    def _live(self) -> dict[bytes, Entry]:
+        now = self._clock.now()
+        return {key: entry for key, entry in self._model.items() if entry.expires_at > now}
+
+    def _forget(self, doomed: set[bytes]) -> None:
+        for key in doomed:
+            self._model.pop(key, None)
+
+
+def run_against_model(
+    make_backend: MakeBackend, folder: Path, *, persistent: bool, examples: int = 25
+) -> None:
+    """Try random histories; raise AssertionError with the shortest one that differs from the model.
+
+    Args:
+        make_backend: called with an empty folder for every history, and again for each reopening.
+        folder: where those folders are made.
+        persistent: whether a backend made anew in its folder finds its entries.
+        examples: histories tried, of up to 30 steps each.
+    """
+    count = 0
+
+    def history() -> _History:
+        nonlocal count
+        count += 1
+        own = folder / f"history-{count}"
+        own.mkdir()
+        return _History(make_backend, own, persistent=persistent)
+
+    run_state_machine_as_test(
+        history,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=30,
+            deadline=None,  # a slow disk is not a broken promise
+            suppress_health_check=[HealthCheck.too_slow],
+            database=None,
+        ),
+    )

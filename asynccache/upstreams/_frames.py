@@ -1,0 +1,80 @@
+"""A streamed HTTP answer, as frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final
+
+import anyio
+import httpx2
+
+from asynccache._errors import UpstreamStreamError
+from asynccache.upstreams._connections import OpenAnswer
+from asynccache.upstreams._failures import from_transport
+from asynccache.upstreams._progress import Progress
+from asynccache.upstreams._sse import EventDecoder, EventTooLarge
+
+__all__ = ["EventFrames"]
+
+_DONE: Final = b"[DONE]"
+
+_LINGER: Final = 0.1
+"""Seconds to wait after ``[DONE]`` for the end of the body, without which the connection cannot be used
+again. The end nearly always came in the same packet; a new connection costs about as much as waiting."""
+
+
+class EventFrames:
+    """The payloads of an event stream, each checked before it is handed on.
+
+    Ends after ``[DONE]`` or at the end of the body, if every choice is finished by then.
+
+    Args:
+        answer: an open response; whoever opened it closes it.
+        limit: largest event in bytes.
+
+    Raises:
+        UpstreamStreamError: from the iteration, when the answer breaks off.
+    """
+
+    def __init__(self, answer: OpenAnswer, *, limit: int) -> None:
+        self._answer: Final = answer
+        self._limit: Final = limit
+        self._decoder: Final = EventDecoder(limit=limit)
+        self._progress: Final = Progress()
+        self._decoded: Iterator[bytes] = iter(())  # events of the last chunk not yet handed on
+
+    def __aiter__(self) -> EventFrames:
+        return self
+
+    async def __anext__(self) -> bytes:
+        payload = await self._next_payload()
+        if payload is None or payload == _DONE:
+            self._progress.check_complete()
+            if payload is not None:
+                await self._read_to_the_end()
+            raise StopAsyncIteration
+        self._progress.note(payload)
+        return payload
+
+    async def _next_payload(self) -> bytes | None:
+        try:
+            while True:
+                for payload in self._decoded:
+                    if payload:  # an event without data says nothing
+                        return payload
+                chunk = await self._answer.next_chunk()
+                if chunk is None:
+                    return None
+                self._decoded = self._decoder.feed(chunk)
+        except EventTooLarge:
+            problem = f"the upstream sent an event of more than {self._limit} bytes (max_answer_bytes)"
+            raise UpstreamStreamError(problem) from None
+        except Exception as error:
+            raise from_transport(error, streaming=True) from error
+
+    async def _read_to_the_end(self) -> None:
+        # The answer is complete: a connection that breaks now is merely not used again.
+        with anyio.move_on_after(_LINGER), suppress(httpx2.RequestError):
+            while await self._answer.next_chunk() is not None:
+                pass

@@ -1,0 +1,166 @@
+"""The memory backend: the contract, and what only it promises."""
+
+from __future__ import annotations
+
+import gc
+import os
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asynccache._errors import ConfigurationError
+from asynccache._models import Cost, Entry, Response
+from asynccache._protocols import Backend, Clearable, Clock, Managed, Measurable, Taggable
+from asynccache.backends import MemoryBackend
+from asynccache.backends.memory import size_of
+from asynccache.testing import BackendContract, FakeClock, make_entry
+
+pytestmark = pytest.mark.anyio
+
+
+class TestMemoryBackend(BackendContract):
+    def make_backend(self, tmp_path: Path, clock: Clock) -> Backend:
+        return MemoryBackend(clock=clock)
+
+
+def run_without_loop(coroutine: Any) -> Any:
+    """Run a coroutine that may not suspend."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    raise AssertionError("it suspended")
+
+
+def test_it_has_every_capability() -> None:
+    backend = MemoryBackend()
+    for capability in (Taggable, Clearable, Measurable, Managed):
+        assert isinstance(backend, capability)
+
+
+def test_get_finishes_without_suspending() -> None:
+    clock = FakeClock()
+    backend = MemoryBackend(clock=clock)
+    entry = make_entry(created_at=clock.now())
+    run_without_loop(backend.put(entry))
+    assert run_without_loop(backend.get(entry.key)) is entry
+    assert run_without_loop(backend.get(b"absent")) is None
+
+
+async def test_least_recently_used_entry_leaves_first() -> None:
+    clock = FakeClock()
+    backend = MemoryBackend(max_entries=2, clock=clock)
+    one, two, three = (make_entry(n, created_at=clock.now()) for n in range(3))
+    await backend.put(one)
+    await backend.put(two)
+    await backend.get(one.key)
+    await backend.put(three)
+    assert await backend.get_many([one.key, two.key, three.key]) == [one, None, three]
+    measured = await backend.measure()
+    assert (measured["entries"], measured["evictions"]) == (2, 1)
+
+
+async def test_byte_budget_is_never_exceeded() -> None:
+    clock = FakeClock()
+    backend = MemoryBackend(max_bytes=20_000, clock=clock)
+    for number in range(50):
+        await backend.put(make_entry(number, created_at=clock.now(), response=Response(bytes(number * 40))))
+        assert (await backend.measure())["bytes"] <= 20_000
+    assert (await backend.measure())["entries"] > 2
+
+
+async def test_entry_beyond_the_whole_budget_is_not_kept_nor_its_predecessor() -> None:
+    clock = FakeClock()
+    backend = MemoryBackend(max_bytes=10_000, clock=clock)
+    small, other = (make_entry(n, created_at=clock.now(), tags=("t",)) for n in range(2))
+    await backend.put(small)
+    await backend.put(other)
+    await backend.put(make_entry(0, created_at=clock.now(), response=Response(bytes(10_000)), tags=("t",)))
+    assert await backend.get_many([small.key, other.key]) == [None, other]
+    assert await backend.delete_tagged(["t"]) == 1
+
+
+async def test_tag_index_forgets_what_leaves() -> None:
+    clock = FakeClock()
+    backend = MemoryBackend(max_entries=10, clock=clock)
+    for number in range(30):  # evicts
+        await backend.put(make_entry(number, created_at=clock.now(), ttl=5.0, tags=("same", f"own-{number}")))
+    await backend.put(make_entry(29, created_at=clock.now(), ttl=5.0, tags=()))  # replaces
+    await backend.delete([make_entry(28, created_at=0).key])
+    assert backend._tagged.keys() == {"same", *(f"own-{n}" for n in range(20, 28))}
+    assert len(backend._tagged["same"]) == 8
+    clock.advance(5)
+    for number in range(30):  # expires
+        assert await backend.get(make_entry(number, created_at=0).key) is None
+    assert backend._tagged == {}
+
+
+async def test_kept_entry_leaves_after_its_seconds_or_its_ttl() -> None:
+    clock = FakeClock()
+    backend = MemoryBackend(clock=clock)
+    long = make_entry(1, created_at=clock.now(), ttl=None)
+    short = make_entry(2, created_at=clock.now(), ttl=5.0)
+    for entry in (long, short):
+        backend.keep(entry, seconds=8.0)
+    clock.advance(5)
+    assert await backend.get_many([long.key, short.key]) == [long, None]
+    clock.advance(3)
+    assert await backend.get(long.key) is None
+
+
+def real_entry(number: int, *, frames: int, tags: int) -> Entry:
+    """An entry none of whose objects are shared with another, except partition and common tag."""
+    return Entry(
+        key=os.urandom(32),
+        partition=PARTITION,
+        dialect="chat.completions",
+        response=Response(os.urandom(1500), tuple(os.urandom(180) for _ in range(frames))),
+        created_at=1.7e9 + number,
+        ttl=3600.0 + number,
+        question="".join(chr(97 + byte % 26) for byte in os.urandom(80)),
+        tags=("everything", *(f"document-{number}-{n}" for n in range(tags)))[: tags + 1],
+        cost=Cost(prompt_tokens=1000 + number, completion_tokens=2000 + number, seconds=number / 3),
+        embedding=os.urandom(1536) if number % 2 else None,
+    )
+
+
+PARTITION = os.urandom(32)
+
+
+@pytest.mark.parametrize(("frames", "tags"), [(0, 0), (0, 2), (40, 1)])
+@pytest.mark.parametrize("count", [300, 3000])
+def test_counted_bytes_are_the_real_ones_within_a_quarter(count: int, frames: int, tags: int) -> None:
+    clock = FakeClock(1.7e9)
+    backend = MemoryBackend(max_bytes=2**40, clock=clock)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        for number in range(count):
+            backend.keep(real_entry(number, frames=frames, tags=tags))
+        gc.collect()
+        real = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    counted = run_without_loop(backend.measure())["bytes"]
+    assert 0.75 * real <= counted <= 1.25 * real
+
+
+def test_every_part_of_an_entry_counts() -> None:
+    plain = make_entry(created_at=0, tags=(), question=None, embedding=None)
+    for fields in (
+        {"response": Response(bytes(1000), plain.response.frames)},
+        {"response": Response(plain.response.body, (*plain.response.frames, bytes(1000)))},
+        {"question": "q" * 1000},
+        {"tags": ("t" * 1000,)},
+        {"embedding": bytes(1000)},
+    ):
+        larger = make_entry(created_at=0, **{"tags": (), "question": None, "embedding": None, **fields})
+        assert size_of(larger) >= size_of(plain) + 900
+
+
+@pytest.mark.parametrize("options", [{"max_entries": 0}, {"max_bytes": 0}, {"max_entries": -1}])
+def test_budget_below_one_is_a_configuration_error(options: dict[str, int]) -> None:
+    with pytest.raises(ConfigurationError, match="must be 1 or more"):
+        MemoryBackend(**options)

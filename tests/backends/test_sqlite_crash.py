@@ -1,0 +1,106 @@
+"""SIGKILL in the middle of writing: what was acknowledged is there, and the file is sound."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asynccache._models import Response
+from asynccache.backends.sqlite import SqliteBackend
+from asynccache.testing import make_entry
+
+ROUNDS = 50
+SEED = random.SystemRandom().randrange(2**32)
+
+# Tells the number of each entry once its put has returned; one pipe write of a line is whole or absent.
+WRITER = """
+import asyncio, os, sys
+from asynccache._models import Response
+from asynccache.backends.sqlite import SqliteBackend
+from asynccache.testing import make_entry
+
+async def write(backend, number, step):
+    while True:
+        body = b"%d " % number * (number % 700)
+        await backend.put(make_entry(number, created_at=1e9, ttl=None, response=Response(body)))
+        os.write(1, b"%d\\n" % number)
+        number += step
+
+async def main():
+    backend = SqliteBackend(sys.argv[1])
+    async with backend.lifespan():
+        os.write(1, b"ready\\n")
+        first = int(sys.argv[2])
+        await asyncio.gather(*(write(backend, first + n, 8) for n in range(8)))
+
+asyncio.run(main())
+"""
+
+
+def kill_while_writing(path: Path, first: int, seconds: float) -> list[int]:
+    """Numbers acknowledged by a writer that was killed after ``seconds``."""
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(first)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == b"ready\n"
+        time.sleep(seconds)  # real time: another process is to be hit at a random point
+        writer.send_signal(signal.SIGKILL)
+        acknowledged = writer.stdout.read().split(b"\n")
+    assert writer.returncode == -signal.SIGKILL
+    return [int(line) for line in acknowledged[:-1]]
+
+
+def expected(number: int) -> Any:
+    body = b"%d " % number * (number % 700)
+    return make_entry(number, created_at=1e9, ttl=None, response=Response(body))
+
+
+async def read_back(path: Path, numbers: list[int]) -> None:
+    backend = SqliteBackend(path)
+    async with backend.lifespan():
+        for start in range(0, len(numbers), 500):
+            chunk = [expected(number) for number in numbers[start : start + 500]]
+            assert await backend.get_many([entry.key for entry in chunk]) == chunk
+        assert (await backend.measure())["set_aside"] == 0
+
+
+@pytest.mark.timeout(180)
+def test_killed_writer_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+    chance = random.Random(SEED)
+    acknowledged: list[int] = []
+    for round_ in range(ROUNDS):
+        fresh = kill_while_writing(path, round_ * 1_000_000, chance.uniform(0.0, 0.2))
+        acknowledged += fresh
+        connection = sqlite3.connect(path)
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",), f"seed {SEED}, round {round_}"
+        connection.close()
+        asyncio.run(read_back(path, fresh))
+    asyncio.run(read_back(path, acknowledged))
+    assert len(acknowledged) > ROUNDS  # it did write
+    print(f"{len(acknowledged)} acknowledged in {ROUNDS} rounds, seed {SEED}")
+
+
+def test_next_process_takes_the_lock_of_a_killed_one(tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+    code = (
+        "import os, signal, sys; from asynccache.backends.sqlite import SqliteBackend\n"
+        "assert SqliteBackend(sys.argv[1])._upkeep.latch.held()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False, timeout=20)
+    assert done.returncode == -signal.SIGKILL
+    assert Path(f"{path}-lock").exists()
+    latch = SqliteBackend(path)._upkeep.latch
+    try:
+        assert latch.held()
+    finally:
+        latch.release()

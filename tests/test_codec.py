@@ -1,0 +1,221 @@
+"""The stored form of an entry."""
+
+from __future__ import annotations
+
+import tracemalloc
+import zlib
+from dataclasses import replace
+from hashlib import sha256
+from struct import Struct
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asynccache._codec import decode, encode
+from asynccache._errors import CorruptEntry
+from asynccache._models import Cost, Entry, Response
+from asynccache.testing import make_entry
+
+_PREFIX = Struct(">2sBB32s32s5I")
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+count = st.integers(min_value=0, max_value=2**63 - 1)
+identifier = st.binary(min_size=32, max_size=32)
+text = st.text(max_size=50)
+frame = st.binary(max_size=60) | st.just(b'{"choices":[{"delta":{"content":"the same again"}}]}' * 8)
+entries = st.builds(
+    Entry,
+    key=identifier,
+    partition=identifier,
+    dialect=text,
+    response=st.builds(Response, st.binary(max_size=3000), st.lists(frame, max_size=40).map(tuple)),
+    created_at=finite | st.integers(min_value=0, max_value=2**53),
+    ttl=st.none() | st.just(0) | finite,
+    question=st.none() | text,
+    tags=st.lists(text, max_size=4).map(tuple),
+    version=st.none() | text,
+    cost=st.builds(Cost, count, count, finite),
+    embedding=st.none() | st.binary(max_size=200),
+)
+
+
+def seal(unsealed: bytes) -> bytes:
+    return unsealed + sha256(unsealed).digest()[:16]
+
+
+@given(entries)
+def test_every_entry_comes_back_exactly(entry: Entry) -> None:
+    assert decode(encode(entry), key=entry.key) == entry
+
+
+@given(st.binary(max_size=400))
+def test_random_bytes_are_refused(data: bytes) -> None:
+    with pytest.raises(CorruptEntry):
+        decode(data, key=b"k" * 32)
+
+
+@given(entries, st.data())
+def test_any_flipped_bit_is_found(entry: Entry, data: st.DataObject) -> None:
+    stored = bytearray(encode(entry))
+    at = data.draw(st.integers(0, len(stored) * 8 - 1))
+    stored[at // 8] ^= 1 << at % 8
+    with pytest.raises(CorruptEntry):
+        decode(bytes(stored), key=entry.key)
+
+
+@given(entries, st.data())
+def test_any_truncation_or_addition_is_found(entry: Entry, data: st.DataObject) -> None:
+    stored = encode(entry)
+    end = data.draw(st.integers(0, len(stored) - 1))
+    for damaged in (stored[:end], stored[end + 1 :], stored + b"\0", stored + stored):
+        with pytest.raises(CorruptEntry):
+            decode(damaged, key=entry.key)
+
+
+@given(entries, identifier)
+def test_entry_of_another_key_is_refused(entry: Entry, other: bytes) -> None:
+    if other != entry.key:
+        with pytest.raises(CorruptEntry, match="another key"):
+            decode(encode(entry), key=other)
+
+
+@settings(max_examples=500)
+@given(
+    st.integers(0, 255),
+    st.lists(st.integers(0, 40) | st.sampled_from([2**31, 2**32 - 1]), min_size=5, max_size=5),
+    st.binary(max_size=120),
+)
+def test_forged_bytes_raise_nothing_but_corrupt_entry(flags: int, lengths: list[int], rest: bytes) -> None:
+    forged = seal(_PREFIX.pack(b"AE", 1, flags, b"k" * 32, b"p" * 32, *lengths) + rest)
+    try:
+        decode(forged, key=b"k" * 32)
+    except CorruptEntry:
+        pass
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | finite | text,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4),
+    max_leaves=6,
+)
+_NAMES = ["dialect", "created", "ttl", "question", "tags", "version", "cost"]
+
+
+@settings(max_examples=500)
+@given(st.dictionaries(st.sampled_from(_NAMES), json_values) | json_values | st.binary(max_size=30))
+def test_forged_header_raises_nothing_but_corrupt_entry(fields: Any) -> None:
+    entry = make_entry(created_at=1.0)
+    stored = encode(entry)
+    *fixed, size, body, frames, plain, embedding = _PREFIX.unpack_from(stored)
+    if isinstance(fields, bytes):
+        header = fields
+    else:
+        if isinstance(fields, dict):
+            fields = {**orjson.loads(stored[_PREFIX.size : _PREFIX.size + size]), **fields}
+        header = orjson.dumps(fields)
+    rest = stored[_PREFIX.size + size : -16]
+    forged = seal(_PREFIX.pack(*fixed, len(header), body, frames, plain, embedding) + header + rest)
+    try:
+        found = decode(forged, key=entry.key)
+    except CorruptEntry:
+        return
+    assert decode(encode(found), key=found.key) == found
+
+
+def test_entry_of_a_newer_format_is_refused() -> None:
+    entry = make_entry(created_at=1.0)
+    newer = bytearray(encode(entry)[:-16])
+    newer[2] = 2
+    with pytest.raises(CorruptEntry, match="format is 2"):
+        decode(seal(bytes(newer)), key=entry.key)
+
+
+@pytest.mark.parametrize("value", [None, "text", 7, 1.5, memoryview(b"x" * 200)])
+def test_value_that_is_not_bytes_is_refused(value: Any) -> None:
+    with pytest.raises(CorruptEntry):
+        decode(value, key=b"k" * 32)
+
+
+def long_stream() -> Entry:
+    frames = tuple(b'{"choices":[{"delta":{"content":"word %d"}}]}' % n for n in range(500))
+    return make_entry(created_at=1.0, response=Response(b"{}", frames))
+
+
+def test_long_stream_is_stored_much_smaller() -> None:
+    entry = long_stream()
+    assert len(encode(entry)) < sum(map(len, entry.response.frames)) / 4
+    assert decode(encode(entry), key=entry.key) == entry
+
+
+def test_short_stream_is_stored_as_it_came() -> None:
+    entry = make_entry(created_at=1.0, response=Response(b"{}", (b"frame as received",) * 2))
+    assert b"frame as received" in encode(entry)
+
+
+def forged_stream(compressed: bytes, declared: int) -> bytes:
+    entry = make_entry(created_at=1.0, response=Response(b"{}"), embedding=None)
+    stored = encode(entry)
+    magic, version, _, key, partition, header, body, *_ = _PREFIX.unpack_from(stored)
+    prefix = _PREFIX.pack(magic, version, 1, key, partition, header, body, len(compressed), declared, 0)
+    return seal(prefix + stored[_PREFIX.size : -16] + compressed)
+
+
+@pytest.mark.parametrize(
+    ("compressed", "declared"),
+    [
+        pytest.param(zlib.compress(b"\0" * 50_000_000), 4, id="more than declared"),
+        pytest.param(zlib.compress(b"\0" * 4), 8, id="less than declared"),
+        pytest.param(zlib.compress(b"\0" * 4)[:-1], 4, id="cut off"),
+        pytest.param(zlib.compress(b"\0" * 4) + b"x", 4, id="something behind"),
+        pytest.param(b"no zlib", 4, id="no zlib"),
+        pytest.param(b"", 0, id="nothing"),
+        pytest.param(zlib.compress(b""), 2**32 - 1, id="declared beyond every limit"),
+        pytest.param(zlib.compress(b"\0\0\0\x09abc"), 7, id="frame longer than the block"),
+        pytest.param(zlib.compress(b"\0\0\0"), 3, id="length cut off"),
+    ],
+)
+def test_frames_that_do_not_expand_as_declared_are_refused(compressed: bytes, declared: int) -> None:
+    forged = forged_stream(compressed, declared)
+    with pytest.raises(CorruptEntry):
+        decode(forged, key=make_entry(created_at=1.0).key)
+
+
+def test_well_forged_stream_shows_that_the_forger_works() -> None:
+    forged = forged_stream(zlib.compress(b"\0\0\0\x03abc"), 7)
+    assert decode(forged, key=make_entry(created_at=1.0).key).response.frames == (b"abc",)
+
+
+def test_bomb_is_not_expanded_beyond_its_declared_size() -> None:
+    bomb = forged_stream(zlib.compress(b"\0" * 50_000_000), 100)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CorruptEntry):
+            decode(bomb, key=make_entry(created_at=1.0).key)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"key": b"short"},
+        {"partition": b"long" * 20},
+        {"created_at": float("nan")},
+        {"ttl": float("inf")},
+        {"cost": Cost(seconds=float("inf"))},
+        {"cost": Cost(prompt_tokens=2**64)},
+        {"question": "\ud800"},
+        {"tags": ("\udfff",)},
+        {"tags": (None,)},
+        {"dialect": b"bytes"},
+        {"ttl": True},
+    ],
+)
+def test_entry_without_a_stored_form_is_a_value_error(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        encode(replace(make_entry(created_at=1.0), **changes))
