@@ -53,8 +53,9 @@ class CallKey:
         key: Callable[..., object] | None,
         durable: bool,
     ) -> None:
+        self._encode: Final = ValueEncoder(None if durable else TOKENS).encode
         self.identity: Final = function_identity(function)
-        self.partition: Final = _hash([FORMAT, self.identity])
+        self.partition: Final = _hash([FORMAT, self._encode(self.identity)])
         """32 bytes; common to all calls of the function, whatever the version."""
         # Not of what it wraps: that one's defaults and parameters may be others.
         self._signature: Final = inspect.signature(function, follow_wrapped=False)
@@ -66,9 +67,9 @@ class CallKey:
             each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty
         }
         self._instance: Final = not durable and self._names[:1] == ("self",)
-        self._head: Final = [FORMAT, self.identity, version, "key" if key is not None else "call"]
+        kind = "call" if key is None else "key"
+        self._head: Final = [FORMAT, self._encode(self.identity), self._encode(version), kind]
         self._key: Final = key
-        self._encode: Final = ValueEncoder(None if durable else TOKENS).encode
 
     def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bytes | None:
         """The call's key, 32 bytes; None when the function cannot be called with these arguments.
@@ -112,7 +113,7 @@ class CallKey:
             if self._instance and name == "self":
                 return ["self", TOKENS.token(value)]
             return self._encode(value)
-        except Unencodable as error:
+        except (Unencodable, RecursionError) as error:
             remedy = "return something else from key=" if self._key else "give key="
             raise InvalidRequest(name, f"{error}; {remedy}") from None
 

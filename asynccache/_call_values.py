@@ -189,10 +189,15 @@ def _state(value: Any) -> dict[str, object] | None:
             dump = value.model_dump()
             return dump if type(dump) is dict else {"": dump}
         # Field by field: pydantic's own dump leaves out excluded fields and those a subclass added.
-        return {name: getattr(value, name) for name in names} | dict(value.model_extra or {})
+        extra: dict[str, object] = getattr(value, "model_extra", None) or {}
+        return _present(value, names) | extra
     else:
         return None
-    return {name: getattr(value, name, None) for name in names}
+    return _present(value, names)
+
+
+def _present(value: object, names: Iterable[str]) -> dict[str, object]:
+    return {name: getattr(value, name) for name in names if hasattr(value, name)}
 
 
 def _sorted(encoded: Iterable[Encoded]) -> list[Encoded]:

@@ -214,7 +214,7 @@ def _entry(
 
 
 def _well_typed(entry: Entry) -> bool:
-    """True when the header's fields have their JSON types (``type``, not ``isinstance``: True is no number)."""
+    """True when the header's fields have their JSON types (``type``: to ``isinstance``, True is a number)."""
     cost = entry.cost
     return (
         type(entry.dialect) is str

@@ -43,10 +43,17 @@ def stage_name(stage: object) -> str:
     return getattr(stage, "__name__", None) or type(stage).__name__
 
 
-def _log_failures(event: Event) -> None:
+def _failure_log() -> Hook:
     """The default hook: structlog is imported when the first failure happens."""
-    if isinstance(event, StageFailed):
-        import_module("asynccache.instrumentation.structlog").default_hook(event)
+    made: list[Hook] = []
+
+    def hook(event: Event) -> None:
+        if isinstance(event, StageFailed):
+            if not made:
+                made.append(import_module("asynccache.instrumentation.structlog").log_failures())
+            made[0](event)
+
+    return hook
 
 
 class Counts:
@@ -77,7 +84,7 @@ class StageDriver:
         self.strict = strict
         self.generation = 0
         self.counts: Final = Counts()
-        self._hooks: Final = hooks or (_log_failures,)
+        self._hooks: Final = hooks or (_failure_log(),)
         self._watched: Final = bool(hooks)  # whether anyone wants an event for each answered request
 
     async def run(self, exchange: Exchange, stages: Sequence[Stage]) -> Exchange:

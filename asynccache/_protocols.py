@@ -153,7 +153,10 @@ class Upstream(Protocol):
 
 
 class Dialect(Protocol):
-    """One wire protocol, as pure functions over bodies and bytes."""
+    """One wire protocol, as pure functions over bodies and bytes.
+
+    ``check``, ``bypass`` and ``identity`` get plain JSON data; the others the body as sent.
+    """
 
     name: str
 

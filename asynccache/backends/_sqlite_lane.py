@@ -13,116 +13,38 @@ import asyncio
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, NoReturn, TypeAlias, TypeVar
-
-import aiosqlite
+from typing import Any, Final, TypeVar
 
 from asynccache._errors import BackendError, BackendUnavailable
-from asynccache.backends._sqlite_file import Identity, SqliteFile, begin
+from asynccache.backends._sqlite_batches import Call, Outcome
+from asynccache.backends._sqlite_file import Identity, SqliteFile
+from asynccache.backends._sqlite_thread import DatabaseThread
 
-__all__ = ["Lane", "read_batch", "write_batch"]
+__all__ = ["Closing", "Lane"]
 
 T = TypeVar("T")
-
-Work: TypeAlias = "Callable[[sqlite3.Connection], Any]"
-"""One operation; runs in the lane's thread, perhaps within a transaction shared with others."""
-
-Outcome: TypeAlias = "tuple[Any, Exception | None]"
-"""What a work returned, or None and what it raised."""
-
-Call: TypeAlias = "tuple[asyncio.Future[Any], Work]"
 
 _BATCH: Final = 512  # works; bounds how long the first of a batch waits for the last
 
 
-def read_batch(connection: sqlite3.Connection, calls: Sequence[Call]) -> list[Outcome]:
-    """Run each work on its own. Those nobody waits for any more are left out."""
-    return [(None, None) if future.done() else _attempt(connection, work) for future, work in calls]
+class Closing:
+    """The end of a lane, which comes whether it is waited for or not."""
 
+    def __init__(self, thread: DatabaseThread | None) -> None:
+        self._thread = thread
+        self.ended: Final[asyncio.Future[None]] = asyncio.get_running_loop().create_future()
 
-def write_batch(connection: sqlite3.Connection, calls: Sequence[Call]) -> list[Outcome]:
-    """Run all works in one transaction, each in a savepoint: one that fails takes only its own changes along.
-
-    Raises:
-        sqlite3.Error: the transaction as a whole failed; nothing was changed.
-    """
-    outcomes: list[Outcome] = []
-    begin(connection)
-    try:
-        for _, work in calls:
-            connection.execute("SAVEPOINT work")
-            result, error = _attempt(connection, work)
-            if error is not None:
-                if not connection.in_transaction:
-                    raise error  # SQLite has rolled all of it back
-                connection.execute("ROLLBACK TO work")
-            connection.execute("RELEASE work")
-            outcomes.append((result, error))
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    return outcomes
-
-
-def _attempt(connection: sqlite3.Connection, work: Work) -> Outcome:
-    try:
-        return work(connection), None
-    except Exception as error:  # noqa: BLE001  (a border: mapped by the lane)
-        return None, error
-
-
-def _never() -> NoReturn:
-    raise AssertionError("connections are opened by the lane")
-
-
-class _Thread(aiosqlite.Connection):
-    """aiosqlite's connection and thread, given whole functions to run.
-
-    The thread's own function opens the connection, when there is first need and again after it broke.
-    A daemon: a program that ends without closing its cache must not hang; SQLite survives that.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(_never, iter_chunk_size=64)
-        self.identity: Identity | None = (
-            None  # of the open file; changed by the thread, or by a fork it waits for
-        )
-        self._thread.daemon = True
-        self._thread.name = "asynccache-sqlite"
-        self._thread.start()
-
-    @property
-    def sqlite(self) -> sqlite3.Connection | None:
-        """The open connection."""
-        return self._connection
-
-    def opened(self, connection: sqlite3.Connection, identity: Identity) -> None:
-        """Adopt a connection."""
-        self._connection, self.identity = connection, identity
-
-    def drop(self) -> None:
-        """Close the connection, if there is one."""
-        connection, self._connection, self.identity = self._connection, None, None
-        if connection is not None:
-            with suppress(sqlite3.Error):
-                connection.close()
-
-    def give(self, function: Callable[[], None]) -> None:
-        """Run ``function`` in the thread; it must not raise."""
-        self._tx.put_nowait((None, function))
-
-    def end(self) -> None:
-        """Close, and let the thread return. Call within the thread, where no event loop is told of it."""
-        self.drop()
-        self.stop()
+    async def wait(self) -> None:
+        """Wait on the event loop."""
+        await asyncio.wait([self.ended])
+        self.join()
 
     def join(self) -> None:
-        """Wait for a thread that has nothing left to do but return."""
-        self._thread.join()
+        """Wait in a thread; on the loop, only for the return of a thread that has ended its work."""
+        if self._thread is not None:
+            self._thread.join()
 
 
 class Lane:
@@ -154,9 +76,11 @@ class Lane:
         self._waiting: deque[Call] = deque()  # the loop appends, the thread takes
         # Changed on the loop only:
         self._loop: asyncio.AbstractEventLoop | None = None  # of those waiting
-        self._thread: _Thread | None = None
+        self._thread: DatabaseThread | None = None
         self._busy = False  # the thread has been given a turn and has not reported back
-        self._inside = threading.Lock()  # held while the thread is in SQLite: a fork waits for it
+        # Those that may have a connection: added by the loop, removed by themselves, forgotten in a fork.
+        self._threads: set[DatabaseThread] = set()
+        self._inside = threading.Lock()  # held while a thread is in SQLite: a fork waits for it
 
     def submit(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
         """Queue a work. The future may be cancelled; the work may run all the same.
@@ -166,7 +90,8 @@ class Lane:
         """
         loop = asyncio.get_running_loop()
         if self._thread is None:
-            self._thread, self._loop = _Thread(), loop
+            self._thread, self._loop = DatabaseThread(), loop
+            self._threads.add(self._thread)
         elif self._loop is not loop:
             raise BackendUnavailable(
                 f"{self._file.path} is open in another event loop; give each loop a backend of its own"
@@ -183,46 +108,45 @@ class Lane:
             self._busy = True
             thread.give(lambda: self._turn(thread))
 
-    def closing(self) -> Callable[[], Awaitable[None]]:
+    def closing(self, *, after: Closing | None = None) -> Closing:
         """Begin to close: what is queued is done, then the connection is closed, even if nobody waits for it.
 
-        Returns:
-            An async function that waits until the thread has ended.
+        Args:
+            after: the closing of another lane, to be over first. Of two connections that close at the same
+                time neither finds itself the last, and the last one empties the WAL.
         """
         thread, self._thread = self._thread, None
         self._busy = False
-        ended = asyncio.get_running_loop().create_future()
+        closing = Closing(thread)
         if thread is None:
-            ended.set_result(None)
+            closing.ended.set_result(None)
         else:
-            thread.give(lambda: self._finish(thread, ended))
-
-        async def wait() -> None:
-            await asyncio.wait([ended])
-            if thread is not None:
-                thread.join()
-
-        return wait
+            thread.give(lambda: self._finish(thread, closing, after))
+        return closing
 
     # In the thread:
 
-    def _turn(self, thread: _Thread) -> None:
+    def _turn(self, thread: DatabaseThread) -> None:
         with self._inside:
             self._batch(thread)
             more = self._rest(thread)
         if more:
             self._tell(self.nudge)
 
-    def _finish(self, thread: _Thread, ended: asyncio.Future[None]) -> None:
+    def _finish(self, thread: DatabaseThread, closing: Closing, after: Closing | None) -> None:
         with self._inside:
             while self._waiting:
                 self._batch(thread)
+        if after is not None:
+            after.join()
+        with self._inside:
             thread.end()
+            self._threads.discard(thread)
             if self._at_end is not None:
                 self._at_end()
-        self._tell(ended.set_result, None)
+        self._tell(closing.ended.set_result, None)
 
-    def _batch(self, thread: _Thread) -> None:
+    def _batch(self, thread: DatabaseThread) -> None:
         calls = [self._waiting.popleft() for _ in range(min(len(self._waiting), _BATCH))]
         try:
             outcomes = self._run(self._connected(thread), calls) if calls else []
@@ -239,7 +163,7 @@ class Lane:
             thread.drop()
         self._tell(self._settle, settled)
 
-    def _rest(self, thread: _Thread) -> bool:
+    def _rest(self, thread: DatabaseThread) -> bool:
         if self._between is None or thread.sqlite is None:
             return False
         if thread.identity != self._file.identity:
@@ -247,13 +171,13 @@ class Lane:
             return False
         try:
             return self._between(thread.sqlite, not self._waiting)
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001  (a border: nobody waits for this, the next batch must run)
             self._explained(error, thread.identity)  # sets a damaged file aside
             if not self._file.outlives(error):
                 thread.drop()
             return False
 
-    def _connected(self, thread: _Thread) -> sqlite3.Connection:
+    def _connected(self, thread: DatabaseThread) -> sqlite3.Connection:
         if thread.sqlite is not None and thread.identity == self._file.identity:
             return thread.sqlite
         thread.drop()
@@ -296,8 +220,8 @@ class Lane:
         without the locks, and take a file for locked that is not.
         """
         self._inside.acquire()
-        if self._thread is not None:
-            self._thread.drop()
+        for thread in tuple(self._threads):  # the loop may be adding one
+            thread.drop()
 
     def after_fork_in_parent(self) -> None:
         """Go on; the next work opens a new connection."""
@@ -307,6 +231,7 @@ class Lane:
         """Forget the parent's thread and callers."""
         self._inside = threading.Lock()
         self._waiting = deque()
+        self._threads = set()
         self._thread = None
         self._loop = None
         self._busy = False

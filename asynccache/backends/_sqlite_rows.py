@@ -74,9 +74,8 @@ class Rows:
         """The next live entries. The unary plus keeps SQLite from using the index on expiry."""
         where, values = ("", ()) if partition is None else ("partition = ? AND ", (partition,))
         rows = connection.execute(
-            "SELECT created_at, id, key, value FROM entries "
-            f"WHERE {where}(created_at, id) > (?, ?) AND +expires_at > ? "  # noqa: S608  (``where`` is ours)
-            "ORDER BY created_at, id LIMIT ?",
+            "SELECT created_at, id, key, value FROM entries "  # noqa: S608  (``where`` is ours)
+            f"WHERE {where}(created_at, id) > (?, ?) AND +expires_at > ? ORDER BY created_at, id LIMIT ?",
             (*values, *after, now, _PAGE),
         ).fetchall()
         found = (_live(key, value, now) for _, _, key, value in rows)
@@ -208,7 +207,7 @@ def _live(key: bytes, value: bytes, now: float) -> Entry | Damaged | None:
 def _deleted(
     connection: sqlite3.Connection, where: str, values: tuple[Any, ...], now: float
 ) -> tuple[int, int]:
-    """Delete; (all, live). RETURNING says which had already expired and so were no longer there for anyone."""
+    """Delete; (all, live). RETURNING tells those that had expired: they were no longer there for anyone."""
     rows = connection.execute(
         f"DELETE FROM entries WHERE {where} RETURNING expires_at > ?",  # noqa: S608  (``where`` is ours)
         (*values, now),

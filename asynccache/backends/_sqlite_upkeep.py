@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from typing import Final
@@ -13,6 +14,7 @@ from asynccache.backends._sqlite_rows import Rows
 
 __all__ = ["Upkeep"]
 
+_TICK: Final = 1.0  # seconds between looks at a resting WAL and at whether the file was moved
 _WAL_SOFT: Final = 4 * 2**20  # bytes; above, checkpoint when there is nothing else to do
 _WAL_HARD: Final = 16 * 2**20  # bytes; above, checkpoint although callers wait
 _VACUUM_PAGES: Final = 512  # given back in one step, some 20 ms
@@ -32,16 +34,34 @@ class Upkeep:
         self._rows: Final = rows
         self._clock: Final = clock
         self.latch: Final = Latch(file.path.with_name(f"{file.path.name}-lock"))
-        # Set by the event loop, cleared by the writer's thread:
+        # Set on the event loop, cleared by the writer's thread:
         self.tick_due = False  # see whether the file was moved; checkpoint even a small WAL if it rests
         self.sweep_due = False
         # The writer's thread only:
         self._resting_wal = -1  # size of the WAL at the last tick
 
-    def __call__(self, connection: sqlite3.Connection, idle: bool) -> bool:  # noqa: FBT001  (called by Lane only)
-        """Do one bounded piece of work; True when there is more.
+    async def keep_up(self, nudge: Callable[[], None], *, sweep_interval: float) -> None:
+        """Call for work again and again until cancelled.
 
         Args:
+            nudge: makes the writer's thread call this object.
+            sweep_interval: seconds between searches for expired entries.
+        """
+        loop = asyncio.get_running_loop()
+        sweep_at = loop.time() + sweep_interval
+        while True:
+            await asyncio.sleep(min(_TICK, sweep_interval))
+            self.tick_due = True
+            if loop.time() >= sweep_at:
+                sweep_at = loop.time() + sweep_interval
+                self.sweep_due = True
+            nudge()
+
+    def __call__(self, connection: sqlite3.Connection, idle: bool) -> bool:  # noqa: FBT001  (called by Lane only)
+        """Do one bounded piece of work, in the writer's thread; True when there is more.
+
+        Args:
+            connection: the writer's.
             idle: nobody is waiting for the writer.
         """
         wal = self._file.wal_size()

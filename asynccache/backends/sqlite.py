@@ -17,8 +17,9 @@ from asynccache._lifespan import Nursery, SharedLifespan
 from asynccache._models import Entry
 from asynccache._protocols import Clock
 from asynccache.backends._fork import watch_forks
+from asynccache.backends._sqlite_batches import read_batch, write_batch
 from asynccache.backends._sqlite_file import SqliteFile
-from asynccache.backends._sqlite_lane import Lane, read_batch, write_batch
+from asynccache.backends._sqlite_lane import Lane
 from asynccache.backends._sqlite_rows import Damaged, Place, Rows
 from asynccache.backends._sqlite_upkeep import Upkeep
 
@@ -28,7 +29,6 @@ T = TypeVar("T")
 
 _SMALLEST: Final = 2**18  # bytes; below, the tables' own pages leave no room worth the name
 _BEHIND: Final = 1024  # entries written behind at a time; from then on a put waits for its own commit
-_TICK: Final = 1.0  # seconds between looks at a resting WAL and at whether the file was moved
 
 
 class SqliteBackend:
@@ -102,7 +102,7 @@ class SqliteBackend:
 
     def _new_lifespan(self) -> None:
         self._lifespan = SharedLifespan(self._opening)
-        self._nursery = Nursery(_ignore)  # its one child, _keep_up, raises nothing
+        self._nursery = Nursery(_ignore)  # its one child, the upkeep, raises nothing
 
     def __repr__(self) -> str:
         return f"<SqliteBackend {str(self._file.path)!r}>"
@@ -119,25 +119,17 @@ class SqliteBackend:
                 # Migrates now rather than in the first request; a failure is that of each operation.
                 with suppress(BackendError):
                     await self._in_time(self._writer.submit(_nothing))
-                self._nursery.start(self._keep_up)
+                self._nursery.start(
+                    partial(self._upkeep.keep_up, self._writer.nudge, sweep_interval=self._sweep_interval)
+                )
                 yield
         finally:
             self._open = False
             # Both are on their way before the first wait: a cancellation cannot stop them any more.
-            closed = [lane.closing() for lane in (self._reader, self._writer)]
-            for wait in closed:
-                await wait()
-
-    async def _keep_up(self) -> None:
-        loop = asyncio.get_running_loop()
-        sweep_at = loop.time() + self._sweep_interval
-        while True:
-            await asyncio.sleep(min(_TICK, self._sweep_interval))
-            self._upkeep.tick_due = True
-            if loop.time() >= sweep_at:
-                sweep_at = loop.time() + self._sweep_interval
-                self._upkeep.sweep_due = True
-            self._writer.nudge()
+            reader = self._reader.closing()
+            writer = self._writer.closing(after=reader)
+            await reader.wait()
+            await writer.wait()
 
     # Reading
 

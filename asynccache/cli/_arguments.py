@@ -36,7 +36,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         if (given.question is None) == (given.body is None):
             parser.error("get: give either a question or --body")
         if given.body is not None and (given.system is not None or given.param):
-            parser.error("get: --system and --param belong to a question; with --body, put them into the body")
+            parser.error(
+                "get: --system and --param belong to a question; with --body, put them into the body"
+            )
     return given
 
 
@@ -65,8 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         command(
             "demo",
             "Ask real customer questions through the cache and show what it saved",
-            "Without --upstream, a stand-in server on 127.0.0.1 answers: over real HTTP, but no language model. "
-            "--backend defaults to sqlite:///demo.sqlite here.",
+            "Without --upstream a stand-in server on 127.0.0.1 answers, over real HTTP; it is no language "
+            "model. --backend defaults to sqlite:///demo.sqlite here.",
         )
     )
     stats = command("stats", "Tell what a store holds")
@@ -80,7 +82,9 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
     clear = command("clear", "Remove what a store holds")
-    clear.add_argument("--tag", action="append", default=[], help="only entries carrying this tag; may be repeated")
+    clear.add_argument(
+        "--tag", action="append", default=[], help="only entries carrying this tag; may be repeated"
+    )
     clear.add_argument("--yes", action="store_true", help="do not ask first")
     return parser
 
@@ -97,11 +101,11 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_demo(demo: argparse.ArgumentParser) -> None:
-    demo.add_argument("--upstream", metavar="URL", help="an OpenAI-compatible server, such as http://127.0.0.1:8000/v1")
-    demo.add_argument("--model", help="which of its models")
     demo.add_argument(
-        "--api-key-env", metavar="NAME", help="the environment variable that holds its API key"
+        "--upstream", metavar="URL", help="an OpenAI-compatible server, such as http://127.0.0.1:8000/v1"
     )
+    demo.add_argument("--model", help="which of its models")
+    demo.add_argument("--api-key-env", metavar="NAME", help="the environment variable that holds its API key")
     demo.add_argument(
         "--latency", type=_seconds, default=0.3, help="seconds the stand-in takes to answer; default 0.3"
     )
@@ -130,7 +134,9 @@ def _add_get(get: argparse.ArgumentParser) -> None:
     get.add_argument("--tenant", help="whose answer: the customer")
     get.add_argument("--user", help="whose answer: the person")
     get.add_argument("--namespace", help="whose answer: the application")
-    get.add_argument("--body", metavar="FILE", help="a whole chat-completions request as JSON; - reads standard input")
+    get.add_argument(
+        "--body", metavar="FILE", help="a whole chat-completions request as JSON; - reads standard input"
+    )
     get.add_argument("--json", action="store_true", help="print one JSON document")
 
 

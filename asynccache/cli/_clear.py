@@ -12,14 +12,14 @@ from asynccache._errors import ConfigurationError
 from asynccache._lifespan import entered
 from asynccache._protocols import Backend, Clearable, Taggable
 from asynccache.cli._output import complain, say
-from asynccache.cli._store import named, open_existing, options_of
+from asynccache.cli._store import named, open_existing, options_of, url_of
 
 __all__ = ["run"]
 
 
 def run(given: argparse.Namespace) -> int:
     """Ask, unless told not to, and remove."""
-    url = options_of(given)["backend"]
+    url = url_of(options_of(given))
     backend = open_existing(url)
     what = f"every entry tagged {' or '.join(map(repr, given.tag))}" if given.tag else "every entry"
     if not given.yes:
@@ -32,7 +32,7 @@ def run(given: argparse.Namespace) -> int:
     removed = anyio.run(_remove, backend, given.tag)
     say(f"removed {removed:,} {'entry' if removed == 1 else 'entries'} from {named(url)}")
     if removed:
-        say("programs that have the store open may go on serving from their memory for up to memory_ttl (60 s)")
+        say("programs that have it open may serve from their memory for up to memory_ttl (60 s) more")
     return 0
 
 
@@ -44,10 +44,10 @@ def _confirmed(question: str) -> bool:
 
 
 async def _remove(backend: Backend, tags: Sequence[str]) -> int:
-    if not isinstance(backend, Taggable if tags else Clearable):
-        how = "by tag" if tags else "all at once"
-        raise ConfigurationError(f"the {type(backend).__name__} cannot remove entries {how}")
     async with entered(backend):
-        if tags:
+        if tags and isinstance(backend, Taggable):
             return await backend.delete_tagged(tags)
-        return await backend.clear()
+        if not tags and isinstance(backend, Clearable):
+            return await backend.clear()
+    how = "by tag" if tags else "all at once"
+    raise ConfigurationError(f"the {type(backend).__name__} cannot remove entries {how}")

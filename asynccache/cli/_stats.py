@@ -13,14 +13,14 @@ from asynccache._clock import SystemClock
 from asynccache._lifespan import entered
 from asynccache._protocols import Backend, Measurable
 from asynccache.cli._output import duration, say, size, table
-from asynccache.cli._store import named, open_existing, options_of
+from asynccache.cli._store import named, open_existing, options_of, url_of
 
 __all__ = ["run"]
 
 
 def run(given: argparse.Namespace) -> int:
     """Print what the store holds."""
-    url = options_of(given)["backend"]
+    url = url_of(options_of(given))
     figures = {"store": named(url), **anyio.run(_measured, open_existing(url))}
     say(orjson.dumps(figures, option=orjson.OPT_INDENT_2).decode() if given.json else table(_words(figures)))
     return 0
@@ -63,7 +63,9 @@ def _words(figures: dict[str, Any]) -> dict[str, str]:
     if figures["entries"]:
         rows["oldest"] = f"{duration(figures['oldest_seconds'])} ago"
         rows["newest"] = f"{duration(figures['newest_seconds'])} ago"
-        rows["made in"] = f"{duration(figures['upstream_seconds'])} of upstream time, {figures['tokens']:,} tokens"
+        rows["made in"] = (
+            f"{duration(figures['upstream_seconds'])} of upstream time, {figures['tokens']:,} tokens"
+        )
         for name in ("dialects", "tags"):
             if figures[name]:
                 rows[name] = ", ".join(f"{key} {count:,}" for key, count in list(figures[name].items())[:8])

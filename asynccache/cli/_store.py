@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from asynccache._protocols import Backend
 from asynccache._registry import default_backend_url, open_backend
 from asynccache._url import BackendURL
 
-__all__ = ["NoStore", "file_of", "named", "open_existing", "options_of", "refuse_foreign"]
+__all__ = ["NoStore", "file_of", "named", "open_existing", "options_of", "refuse_foreign", "url_of"]
 
 _SQLITE_MARK: Final = b"SQLite format 3\0"  # how every SQLite file begins: https://sqlite.org/fileformat.html
 
@@ -23,9 +24,13 @@ class NoStore(AsyncCacheError):
 
 
 def options_of(given: argparse.Namespace) -> dict[str, Any]:
-    """The pipeline's options as configured; ``backend`` is always there."""
-    overrides = {} if given.backend is None else {"backend": given.backend}
-    return {"backend": default_backend_url(), **load(given.config, os.environ, overrides)}
+    """The pipeline's options as configured."""
+    return load(given.config, os.environ, {} if given.backend is None else {"backend": given.backend})
+
+
+def url_of(options: Mapping[str, Any]) -> str:
+    """The store's URL, for options that may name none."""
+    return str(options.get("backend") or default_backend_url())
 
 
 def open_existing(url: str) -> Backend:

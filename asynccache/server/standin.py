@@ -7,6 +7,7 @@ that say so. ``python -m asynccache.server.standin --port 8000`` runs one by its
 from __future__ import annotations
 
 import argparse
+import asyncio
 import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -28,7 +29,7 @@ try:
     from starlette.routing import Route
 except ImportError as error:
     raise ConfigurationError(
-        f'the stand-in server needs {error.name}; pip install "asynccache[server]"'
+        f'the stand-in server needs {(error.name or "").partition(".")[0]}; pip install "asynccache[server]"'
     ) from error
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["StandIn", "Stats"]
 
 _GRACE_SECONDS: Final = 1
-"""How long an answer in the making may hold up the end."""
+"""How long a client that is slow to read may hold up the end."""
 
 _LEAVE_SECONDS: Final = 5.0
 """The end itself takes uvicorn a few tenths of a second; past this it is cancelled."""
@@ -51,7 +52,7 @@ class Stats:
         requests: chat-completion requests taken.
         streams: those of them that asked for a stream.
         completed: answers sent to their end.
-        disconnected: streams whose client left before the end.
+        disconnected: streams that ended early, because their client or the server left.
         refused: requests answered with 400.
     """
 
@@ -92,6 +93,7 @@ class StandIn:
         self._port: Final = port
         self._address: tuple[str, int] | None = None  # known while it listens
         self._open: AsyncExitStack | None = None
+        self._closing = asyncio.Event()  # ends every wait; a fresh one for each opening, as loops differ
 
     @property
     def base_url(self) -> str:
@@ -109,6 +111,7 @@ class StandIn:
             nursery = Nursery()
             await stack.enter_async_context(nursery.lifespan())
             server, stopped = _server(self.app), anyio.Event()
+            self._closing = asyncio.Event()
 
             async def serve() -> None:
                 try:
@@ -117,6 +120,7 @@ class StandIn:
                     stopped.set()
 
             async def stop() -> None:
+                self._closing.set()
                 server.should_exit = True
                 with anyio.move_on_after(_LEAVE_SECONDS, shield=True):
                     await stopped.wait()
@@ -152,7 +156,8 @@ class StandIn:
         if answer.streamed:
             self.stats.streams += 1
             return StreamingResponse(self._events(answer), media_type="text/event-stream")
-        await anyio.sleep(self.latency + self.per_token * max(0, answer.tokens - 1))
+        if not await self._waited(self.latency + self.per_token * max(0, answer.tokens - 1)):
+            return Response(status_code=503)
         self.stats.completed += 1
         return Response(answer.document(), media_type="application/json")
 
@@ -160,10 +165,9 @@ class StandIn:
         complete = False
         try:
             for step, frames in enumerate(answer.frames()):
-                if step == 0:
-                    await anyio.sleep(self.latency)
-                elif 1 < step <= answer.tokens:
-                    await anyio.sleep(self.per_token)
+                between = self.per_token if 1 < step <= answer.tokens else 0.0
+                if not await self._waited(self.latency if step == 0 else between):
+                    return
                 for frame in frames:
                     yield b"data: " + frame + b"\n\n"
             complete = True
@@ -173,6 +177,12 @@ class StandIn:
                 self.stats.completed += 1
             else:
                 self.stats.disconnected += 1
+
+    async def _waited(self, seconds: float) -> bool:
+        """Whether the time could pass before the server was told to end."""
+        with anyio.move_on_after(seconds):
+            await self._closing.wait()
+        return not self._closing.is_set()
 
     async def _models(self, _: Request) -> Response:
         model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "asynccache"}

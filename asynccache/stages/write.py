@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import anyio
+from anyio import to_thread
 
 from asynccache._errors import BackendUnavailable, StageError
 from asynccache._events import EntryRefused, EntryStored, StageFailed
@@ -15,9 +17,13 @@ from asynccache._registry import find_dialect
 
 if TYPE_CHECKING:
     from asynccache._models import Exchange, Request
-    from asynccache._protocols import Backend, Dialect
+    from asynccache._protocols import Backend
 
 __all__ = ["Write", "refusal"]
+
+ON_LOOP: Final = 128 * 2**10
+"""Bytes of an answer judged on the event loop; parsing more would hold it for a millisecond and over."""
+OUTDATED: Final = "invalidated while the upstream was thinking"
 
 
 def refusal(request: Request, response: Response) -> str | None:
@@ -54,59 +60,85 @@ class Write:
             raise StageError("Write needs a key: put Normalize() first")
         if isinstance(answer, Response):
             reason = await self._store(exchange, answer)
-            return exchange if reason is None else exchange.rejecting(reason)
+            return exchange if reason is None else exchange.rejecting(f"not stored: {reason}")
         answer.on_complete(lambda frames: self._store_stream(exchange, frames))
         return exchange
 
     async def _store_stream(self, exchange: Exchange, frames: tuple[bytes, ...]) -> None:
         # Runs at the end of the caller's iteration, outside the driver: its failures are reported here.
         try:
-            body = find_dialect(exchange.request.dialect).assemble(frames)
-            await self._store(exchange, Response(body, frames))
+            await self._store(exchange, Response(b"", frames))
         except Exception as error:
             if exchange.driver.strict:
                 raise
             exchange.driver.emit(StageFailed("Write", error))
 
     async def _store(self, exchange: Exchange, response: Response) -> str | None:
+        """Store the answer, or say why not."""
         driver = exchange.driver
-        request = exchange.request
-        reason = self._refusal(exchange, response)
+        size = len(response.body) + sum(map(len, response.frames))
+        reason = self._refusal(exchange, size)
+        if reason is None:
+            seconds = 0.0 if exchange.asked is None else driver.clock.monotonic() - exchange.asked.at
+            judge = partial(_judged, exchange.request, response)
+            judged = await to_thread.run_sync(judge) if size > ON_LOOP else judge()
+            reason = judged if isinstance(judged, str) else await self._put(exchange, judged, seconds)
         if reason is not None:
             driver.emit(EntryRefused(reason))
-            return f"not stored: {reason}"
-        entry = self._entry(exchange, response, find_dialect(request.dialect))
+            return reason
+        driver.emit(EntryStored(size))
+        return None
+
+    async def _put(self, exchange: Exchange, judged: tuple[Response, Cost], seconds: float) -> str | None:
+        entry = _entry(exchange, *judged, seconds)
         with anyio.move_on_after(self._patience) as scope:
+            # Asked again: judging a long answer takes a while, and suspends.
+            if _outdated(exchange):
+                return OUTDATED
             await self._backend.put(entry)
         if scope.cancelled_caught:
             raise BackendUnavailable(f"the write was not committed within {self._patience} seconds")
-        driver.emit(EntryStored(len(response.body) + sum(map(len, response.frames))))
         return None
 
-    def _refusal(self, exchange: Exchange, response: Response) -> str | None:
-        control = exchange.request.control
-        if (control.ttl if control.ttl is not None else exchange.driver.ttl) == 0:
+    def _refusal(self, exchange: Exchange, size: int) -> str | None:
+        if _ttl(exchange) == 0:
             return "ttl is 0"
-        if exchange.asked is not None and exchange.asked.generation != exchange.driver.generation:
-            return "invalidated while the upstream was thinking"
-        if len(response.body) + sum(map(len, response.frames)) > self._max_entry_bytes:
+        if size > self._max_entry_bytes:
             return f"the answer is over {self._max_entry_bytes} bytes (max_entry_bytes)"
-        return refusal(exchange.request, response)
+        return OUTDATED if _outdated(exchange) else None
 
-    def _entry(self, exchange: Exchange, response: Response, dialect: Dialect) -> Entry:
-        request, driver = exchange.request, exchange.driver
-        control = request.control
-        spent = dialect.cost(response)
-        seconds = 0.0 if exchange.asked is None else driver.clock.monotonic() - exchange.asked.at
-        return Entry(
-            key=request.key,
-            partition=request.partition,
-            dialect=request.dialect,
-            response=response,
-            created_at=driver.clock.now(),
-            ttl=control.ttl if control.ttl is not None else driver.ttl,
-            question=request.question,
-            tags=control.tags,
-            version=control.version,
-            cost=Cost(spent.prompt_tokens, spent.completion_tokens, seconds),
-        )
+
+def _ttl(exchange: Exchange) -> float | None:
+    asked = exchange.request.control.ttl
+    return exchange.driver.ttl if asked is None else asked
+
+
+def _outdated(exchange: Exchange) -> bool:
+    return exchange.asked is not None and exchange.asked.generation != exchange.driver.generation
+
+
+def _judged(request: Request, response: Response) -> tuple[Response, Cost] | str:
+    """The whole answer with what it cost, or why it may not be stored."""
+    dialect = find_dialect(request.dialect)
+    if response.frames:
+        try:
+            response = Response(dialect.assemble(response.frames), response.frames)
+        except ValueError:
+            return "the stream's frames make no answer"
+    return refusal(request, response) or (response, dialect.cost(response))
+
+
+def _entry(exchange: Exchange, response: Response, spent: Cost, seconds: float) -> Entry:
+    request = exchange.request
+    return Entry(
+        key=request.key,
+        partition=request.partition,
+        dialect=request.dialect,
+        response=response,
+        created_at=exchange.driver.clock.now(),
+        ttl=_ttl(exchange),
+        question=request.question,
+        tags=request.control.tags,
+        version=request.control.version,
+        cost=Cost(spent.prompt_tokens, spent.completion_tokens, seconds),
+    )

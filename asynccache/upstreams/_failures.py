@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-import httpx2
 import orjson
 
 from asynccache._errors import (
@@ -21,10 +20,9 @@ from asynccache._errors import (
     UpstreamServerError,
     UpstreamStreamError,
     UpstreamTimeout,
-    UpstreamUnreachable,
 )
 
-__all__ = ["check_document", "from_error_event", "from_status", "from_transport", "names_error", "parse"]
+__all__ = ["check_document", "from_error_event", "from_status", "names_error", "parse"]
 
 _IDENTIFIER: Final = re.compile(r"[A-Za-z0-9_.\-\[\] ]{1,64}")
 """What an error's type, code or param looks like: `Bad Request`, `messages[0].content`. Not a sentence."""
@@ -62,20 +60,6 @@ def _kind(status: int) -> type[UpstreamError]:
             return UpstreamBadRequest
         case _:
             return UpstreamServerError
-
-
-def from_transport(error: Exception, *, streaming: bool = False) -> UpstreamError:
-    """The error for a connection that failed; ``streaming`` when the answer had begun to arrive."""
-    name = type(error).__name__
-    if streaming:
-        return UpstreamStreamError(f"the stream broke off ({name})", detail=str(error))
-    if isinstance(error, httpx2.TimeoutException):
-        return UpstreamTimeout(f"the upstream took too long ({name})", detail=str(error))
-    if isinstance(error, httpx2.ConnectError):
-        return UpstreamUnreachable(f"no connection to the upstream ({name})", detail=str(error))
-    if isinstance(error, httpx2.DecodingError):
-        return UpstreamInvalidAnswer("the upstream's content encoding is broken", detail=str(error))
-    return UpstreamUnreachable(f"the connection to the upstream broke ({name})", detail=str(error))
 
 
 def names_error(document: dict[str, Any]) -> bool:

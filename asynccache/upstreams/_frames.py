@@ -10,8 +10,8 @@ import anyio
 import httpx2
 
 from asynccache._errors import UpstreamStreamError
+from asynccache.upstreams._broken import from_transport
 from asynccache.upstreams._connections import OpenAnswer
-from asynccache.upstreams._failures import from_transport
 from asynccache.upstreams._progress import Progress
 from asynccache.upstreams._sse import EventDecoder, EventTooLarge
 

@@ -43,7 +43,7 @@ def wait_before_retry(error: UpstreamError, *, tries: int, max_retries: int, ran
     if not isinstance(error, UpstreamBusy) and not isinstance(error.__cause__, _NEVER_SENT):
         return None
     if error.retry_after is None:
-        return random * _FIRST_BACKOFF * 2 ** min(tries - 1, _DOUBLINGS)
+        return random * _FIRST_BACKOFF * 2.0 ** min(tries - 1, _DOUBLINGS)
     if error.retry_after > LONGEST_WAIT:
         return None
     return error.retry_after + random * _FIRST_BACKOFF  # not earlier than asked, nor all at once

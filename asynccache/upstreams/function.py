@@ -27,9 +27,10 @@ Answering: TypeAlias = "Callable[[dict[str, Any]], Awaitable[Any] | AsyncIterabl
 
 def is_async_callable(given: object) -> TypeGuard[Answering]:
     """Whether calling it gives something to await or to iterate over with ``async for``."""
+    called = getattr(type(given), "__call__", None)  # noqa: B004  (which kind of callable it is)
     return any(
         inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
-        for function in (given, getattr(given, "__call__", None))  # noqa: B004  (its kind matters)
+        for function in (given, called)
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +23,7 @@ from asynccache._lifespan import SharedLifespan
 from asynccache._models import Response
 from asynccache._stream import Stream
 from asynccache.upstreams._bodies import for_fetch, for_stream
+from asynccache.upstreams._broken import from_transport
 from asynccache.upstreams._connections import POOL_SECONDS, Connections, NoRoom, OpenAnswer, TooLarge
 from asynccache.upstreams._door import (
     checked_api_key,
@@ -31,7 +32,7 @@ from asynccache.upstreams._door import (
     checked_number,
     checked_timeout,
 )
-from asynccache.upstreams._failures import check_document, from_status, from_transport
+from asynccache.upstreams._failures import check_document, from_status
 from asynccache.upstreams._frames import EventFrames
 from asynccache.upstreams._replay import each, replay
 from asynccache.upstreams._retry import retry_after, wait_before_retry
@@ -116,9 +117,10 @@ class OpenAIUpstream:
             replaceable=transport is None,
         )
         self._lifespan: Final = SharedLifespan(self._connections.open)
-        self._sleep = anyio.sleep  # the three are replaced by tests
-        self._random = random.random
-        self._now = time.time
+        # Replaced by tests: what makes retries slow and different each time.
+        self._sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+        self._random: Callable[[], float] = random.random
+        self._now: Callable[[], float] = time.time
 
     def lifespan(self) -> AbstractAsyncContextManager[None]:
         """Hold the connections open; may be entered several times, and closes with the last."""

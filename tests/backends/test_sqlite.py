@@ -19,7 +19,6 @@ import pytest
 from asynccache._errors import BackendError, BackendUnavailable, ConfigurationError
 from asynccache._models import Response
 from asynccache._protocols import Backend, Clearable, Clock, Managed, Measurable, Taggable
-from asynccache.backends import _sqlite_schema
 from asynccache.backends._sqlite_lane import Lane
 from asynccache.backends.sqlite import SqliteBackend
 from asynccache.testing import BackendContract, FakeClock, cancel_at_every_step, make_entry
@@ -53,6 +52,19 @@ async def backend(path: Path, clock: FakeClock) -> AsyncIterator[SqliteBackend]:
 
 def database_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("asynccache")]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that happens in the background; 10 seconds at most."""
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not happen")
+
+
+def size(path: Path, suffix: str = "") -> int:
+    return Path(f"{path}{suffix}").stat().st_size
 
 
 @contextmanager
@@ -193,9 +205,7 @@ async def test_failed_statement_takes_only_its_own_changes_along(
     entry = make_entry(created_at=clock.now())
     await backend.put(entry)
     neighbour = make_entry(1, created_at=clock.now())
-    outcomes = await in_one_batch(
-        backend._writer, submit(backend._writer, half_done), backend.put(neighbour)
-    )
+    outcomes = await in_one_batch(backend._writer, submit(backend._writer, half_done), backend.put(neighbour))
     assert isinstance(outcomes[0], BackendError)
     assert outcomes[1] is None
     assert await backend.get_many([entry.key, neighbour.key]) == [entry, neighbour]
@@ -253,13 +263,13 @@ async def test_expired_rows_leave_the_file_in_the_background(path: Path, clock: 
         lasting = [make_entry(n, created_at=clock.now(), ttl=None) for n in range(600, 605)]
         await asyncio.gather(*(backend.put(entry) for entry in (*short, *lasting)))
         clock.advance(5)
-        async with asyncio.timeout(10):
-            while await backend._reader.submit(rows) > len(lasting):
-                await asyncio.sleep(0.01)
+        for _ in range(1000):
+            if await backend._reader.submit(rows) == len(lasting):
+                break
+            await asyncio.sleep(0.01)
         assert (await backend.measure())["expired"] == len(short)
-        async with asyncio.timeout(10):  # the pages go back to the disk
-            while path.stat().st_size > 5_000_000 or Path(f"{path}-wal").stat().st_size > 0:
-                await asyncio.sleep(0.05)
+        # The pages go back to the disk.
+        await until(lambda: size(path) < 5_000_000 and size(path, "-wal") == 0)
 
 
 async def test_store_stays_within_max_bytes_and_the_oldest_leave(path: Path, clock: FakeClock) -> None:
@@ -280,7 +290,7 @@ async def test_store_stays_within_max_bytes_and_the_oldest_leave(path: Path, clo
     assert found == [*([None] * (300 - kept)), *entries[300 - kept :]]
     assert kept >= 50  # it does not throw away more than it must
     assert measured["evictions"] >= 300 - kept
-    assert path.stat().st_size <= limit
+    assert size(path) <= limit
 
 
 async def test_entry_too_large_for_the_store_is_refused(path: Path, clock: FakeClock) -> None:
@@ -297,14 +307,12 @@ async def test_wal_does_not_grow_without_bound(backend: SqliteBackend, path: Pat
     body = os.urandom(100_000)
     for number in range(600):
         await backend.put(make_entry(number % 20, created_at=clock.now(), response=Response(body)))
-    assert Path(f"{path}-wal").stat().st_size < 20 * 2**20  # of 60 written
+    assert size(path, "-wal") < 20 * 2**20  # of 60 written
 
 
 async def test_resting_wal_is_emptied(backend: SqliteBackend, path: Path, clock: FakeClock) -> None:
     await backend.put(make_entry(created_at=clock.now()))
-    async with asyncio.timeout(10):
-        while Path(f"{path}-wal").stat().st_size:
-            await asyncio.sleep(0.05)
+    await until(lambda: size(path, "-wal") == 0)
 
 
 async def test_only_one_backend_keeps_the_file_and_the_next_takes_over(path: Path) -> None:
@@ -315,6 +323,15 @@ async def test_only_one_backend_keeps_the_file_and_the_next_takes_over(path: Pat
             assert not second._upkeep.latch.held() or not first._upkeep.latch.held()
             assert second._upkeep.latch.held() != first._upkeep.latch.held()
         assert second._upkeep.latch.held()
+
+
+async def test_closed_store_is_a_single_file(path: Path, clock: FakeClock) -> None:
+    backend = SqliteBackend(path, clock=clock)
+    for number in range(20):
+        async with backend.lifespan():
+            await backend.put(make_entry(number, created_at=clock.now()))
+            await backend.get(b"k" * 32)
+        assert {each.name for each in path.parent.iterdir()} == {path.name, f"{path.name}-lock"}
 
 
 async def test_put_behind_returns_at_once_and_flush_waits(path: Path, clock: FakeClock) -> None:
@@ -365,9 +382,7 @@ async def test_cancelled_close_still_closes(path: Path, clock: FakeClock) -> Non
             await backend.get(entry.key)
 
     async def check() -> None:
-        async with asyncio.timeout(5):
-            while database_threads():
-                await asyncio.sleep(0.001)
+        await until(lambda: not database_threads())
         with sqlite3.connect(path, timeout=0) as other:  # nobody holds a lock
             other.execute("BEGIN IMMEDIATE")
             other.execute("ROLLBACK")
@@ -378,7 +393,7 @@ async def test_cancelled_close_still_closes(path: Path, clock: FakeClock) -> Non
     assert await cancel_at_every_step(use, check) >= 4
 
 
-async def test_loop_that_ends_without_closing_leaves_no_hang(path: Path) -> None:
+def test_loop_that_ends_without_closing_leaves_no_hang(path: Path) -> None:
     code = (
         "import asyncio, sys\n"
         "from asynccache.backends.sqlite import SqliteBackend\n"
@@ -394,112 +409,13 @@ async def test_loop_that_ends_without_closing_leaves_no_hang(path: Path) -> None
     assert done.returncode == 0, done.stderr
 
 
-def make_v0(path: Path) -> None:
-    """A file of no version: what an installation killed while making it leaves, or ``sqlite3 file ''``."""
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.close()
-    assert path.stat().st_size > 0
-
-
-async def test_file_of_version_0_is_migrated(path: Path, clock: FakeClock) -> None:
-    make_v0(path)
-    backend = SqliteBackend(path, clock=clock)
-    entry = make_entry(created_at=clock.now())
-    async with backend.lifespan():
-        await backend.put(entry)
-        assert await backend.get(entry.key) == entry
-    connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
-    assert connection.execute("PRAGMA application_id").fetchone() == (_sqlite_schema.APPLICATION_ID,)
-    connection.close()
-
-
-async def test_migration_keeps_the_entries(
-    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    entry = make_entry(created_at=clock.now())
-    backend = SqliteBackend(path, clock=clock)
-    async with backend.lifespan():
-        await backend.put(entry)
-
-    def add_a_column(connection: sqlite3.Connection) -> None:
-        connection.execute("ALTER TABLE entries ADD COLUMN note TEXT")
-
-    monkeypatch.setattr(_sqlite_schema, "MIGRATIONS", (*_sqlite_schema.MIGRATIONS, add_a_column))
-    async with backend.lifespan():
-        assert await backend.get(entry.key) == entry
-        assert await backend._reader.submit(lambda c: c.execute("SELECT note FROM entries").fetchall()) == [
-            (None,)
-        ]
-        version = await backend._reader.submit(lambda c: c.execute("PRAGMA user_version").fetchone()[0])
-    assert version == 2
-
-
-async def test_failed_migration_changes_nothing(
-    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    entry = make_entry(created_at=clock.now())
-    backend = SqliteBackend(path, clock=clock)
-    async with backend.lifespan():
-        await backend.put(entry)
-
-    def half_way(connection: sqlite3.Connection) -> None:
-        connection.execute("DROP TABLE tags")
-        connection.execute("SELECT * FROM no_such_table")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(_sqlite_schema, "MIGRATIONS", (*_sqlite_schema.MIGRATIONS, half_way))
-        async with backend.lifespan():
-            with pytest.raises(BackendUnavailable):
-                await backend.get(entry.key)
-    clock.advance(1)
-    async with backend.lifespan():
-        assert await backend.delete_tagged(entry.tags) == 1
-
-
-@pytest.mark.parametrize(
-    ("statement", "sentence"),
-    [("PRAGMA user_version = 99", "newer release"), ("PRAGMA application_id = 7", "another program")],
-)
-async def test_file_that_is_not_for_us_is_never_touched(
-    path: Path, clock: FakeClock, statement: str, sentence: str
-) -> None:
-    backend = SqliteBackend(path, clock=clock)
-    entry = make_entry(created_at=clock.now())
-    async with backend.lifespan():
-        await backend.put(entry)
-    connection = sqlite3.connect(path)
-    connection.execute(statement)
-    connection.close()
-    before = path.read_bytes()
-    async with backend.lifespan():
-        with pytest.raises(BackendUnavailable, match=sentence):
-            await backend.get(entry.key)
-        with pytest.raises(BackendUnavailable, match=sentence):
-            await backend.put(entry)
-    assert path.read_bytes() == before
-
-
-async def test_database_of_another_program_is_never_touched(path: Path) -> None:
-    connection = sqlite3.connect(path)
-    connection.execute("CREATE TABLE precious (data)")
-    connection.commit()
-    connection.close()
-    async with SqliteBackend(path).lifespan():
-        pass
-    connection = sqlite3.connect(path)
-    assert connection.execute("SELECT name FROM sqlite_schema").fetchall() == [("precious",)]
-    connection.close()
-
-
 async def test_look_ups_use_their_indexes(backend: SqliteBackend) -> None:
+    scan = "SELECT created_at, id, key, value FROM entries WHERE"
+    order = "AND +expires_at > ? ORDER BY created_at, id LIMIT ?"
     statements = [
         "SELECT value FROM entries WHERE key = ? AND expires_at > ?",
-        "SELECT created_at, id, key, value FROM entries WHERE (created_at, id) > (?, ?) AND +expires_at > ? "
-        "ORDER BY created_at, id LIMIT ?",
-        "SELECT created_at, id, key, value FROM entries WHERE partition = ? AND (created_at, id) > (?, ?) "
-        "AND +expires_at > ? ORDER BY created_at, id LIMIT ?",
+        f"{scan} (created_at, id) > (?, ?) {order}",
+        f"{scan} partition = ? AND (created_at, id) > (?, ?) {order}",
         "SELECT count(*), coalesce(sum(size), 0) FROM entries WHERE expires_at > ?",
     ]
 

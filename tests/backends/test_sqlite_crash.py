@@ -48,7 +48,9 @@ asyncio.run(main())
 
 def kill_while_writing(path: Path, first: int, seconds: float) -> list[int]:
     """Numbers acknowledged by a writer that was killed after ``seconds``."""
-    with subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(first)], stdout=subprocess.PIPE) as writer:
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), str(first)], stdout=subprocess.PIPE
+    ) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"ready\n"
         time.sleep(seconds)  # real time: another process is to be hit at a random point
@@ -81,12 +83,13 @@ def test_killed_writer_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
         fresh = kill_while_writing(path, round_ * 1_000_000, chance.uniform(0.0, 0.2))
         acknowledged += fresh
         connection = sqlite3.connect(path)
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",), f"seed {SEED}, round {round_}"
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",), (
+            f"seed {SEED}, round {round_}"
+        )
         connection.close()
         asyncio.run(read_back(path, fresh))
     asyncio.run(read_back(path, acknowledged))
     assert len(acknowledged) > ROUNDS  # it did write
-    print(f"{len(acknowledged)} acknowledged in {ROUNDS} rounds, seed {SEED}")
 
 
 def test_next_process_takes_the_lock_of_a_killed_one(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from unicodedata import normalize
 
 import orjson
 import pytest
-from hypothesis import assume, event, given
+from hypothesis import assume, event, example, given
 from hypothesis import strategies as st
 
 from asynccache._errors import InvalidRequest
@@ -296,9 +296,27 @@ def test_equal_context_and_question_mean_equal_requests(left: dict[str, Any], ri
     assert (split(left) == split(right)) is same_request(left, right)
 
 
-@given(bodies)
+questions = st.builds(
+    lambda body, content: {**body, "messages": [{"role": "user", "content": content}]},
+    bodies,
+    st.sampled_from(["q", [{"type": "text", "text": "q"}], [{"type": "text", "text": "q", "a": 1}]]),
+)
+
+
+@given(questions, questions)
+@example(
+    {"messages": [{"role": "user", "content": "q"}]},
+    {"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}]}]},
+)
+def test_equal_contexts_of_one_question_mean_equal_requests(
+    left: dict[str, Any], right: dict[str, Any]
+) -> None:
+    assert split(left)[1] == split(right)[1] == "q"
+    assert (split(left)[0] == split(right)[0]) is same_request(left, right)
+
+
+@given(questions)
 def test_no_context_of_a_question_is_the_context_of_a_request_without_one(body: dict[str, Any]) -> None:
-    context, question = split(body)
-    if question is not None:
-        with pytest.raises(InvalidRequest):  # so no request's identity can read like it
-            CHAT.check(orjson.loads(context))
+    context, _ = split(body)
+    with pytest.raises(InvalidRequest, match="content"):  # so no request's identity can read like it
+        CHAT.check(orjson.loads(context))

@@ -129,6 +129,7 @@ WHOLE: Final[dict[str, Any]] = {
     "created": 7,
     "model": "m",
     "system_fingerprint": "f",
+    "metrics": {"ms": 1},
     "choices": [
         {
             "index": 0,
@@ -194,6 +195,7 @@ def test_made_frames_have_the_shape_of_real_ones() -> None:
     finishes = [choice["finish_reason"] for chunk in chunks for choice in chunk["choices"]]
     assert finishes == [None, None, "stop", None, None, None, None, None, "tool_calls"]
     assert chunks[-1]["usage"] == WHOLE["usage"]
+    assert [chunk.get("metrics") for chunk in chunks] == [{"ms": 1}] + [None] * 9
 
 
 def test_openais_client_reads_made_frames_as_the_document() -> None:
@@ -306,6 +308,16 @@ def test_a_name_repeated_with_each_fragment_is_one_name() -> None:
     for names in (["get", "get", "get"], ["get", "", ""], ["g", "e", "t"]):
         made = message(*(named(name, piece) for name, piece in zip(names, '["]', strict=True)))
         assert made["tool_calls"] == [{"id": "a", "function": {"name": "get", "arguments": '["]'}}]
+
+
+@pytest.mark.parametrize("name", ["content", "refusal", "reasoning", "reasoning_content"])
+def test_fragments_of_a_text_are_joined(name: str) -> None:
+    assert message({name: "a"}, {name: None}, {name: "b"}, {})[name] == "ab"
+
+
+@pytest.mark.parametrize("name", ["content", "annotations", "reasoning_details"])
+def test_fragments_of_a_list_are_joined(name: str) -> None:
+    assert message({name: [1]}, {name: None}, {name: [2, 3]}, {})[name] == [1, 2, 3]
 
 
 def test_audio_encoded_piece_by_piece_is_one_encoding() -> None:

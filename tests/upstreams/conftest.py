@@ -59,6 +59,7 @@ class RawServer:
     requests: list[Exchange] = field(default_factory=list)
     connections: int = 0
     open: int = 0
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
 
     @property
@@ -68,6 +69,7 @@ class RawServer:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self.open += 1
+        self.idle.clear()
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 line, *rest = head.decode("latin-1").strip().split("\r\n")
@@ -83,13 +85,14 @@ class RawServer:
             pass
         finally:
             self.open -= 1
+            if not self.open:
+                self.idle.set()
             writer.close()
 
     async def all_closed(self) -> None:
         """Wait until no connection is open."""
         with anyio.fail_after(10):
-            while self.open:
-                await asyncio.sleep(0.01)
+            await self.idle.wait()
 
 
 class Wire:
@@ -165,7 +168,9 @@ class Wire:
 
     @classmethod
     @asynccontextmanager
-    async def asking(cls, handler: Handler, **options: Any) -> AsyncIterator[tuple[OpenAIUpstream, RawServer]]:
+    async def asking(
+        cls, handler: Handler, **options: Any
+    ) -> AsyncIterator[tuple[OpenAIUpstream, RawServer]]:
         """A raw server and an open upstream that asks it."""
         async with cls.server(handler) as raw:
             upstream = OpenAIUpstream(raw.base_url, **options)

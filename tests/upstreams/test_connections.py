@@ -30,17 +30,17 @@ def pool_of(upstream: OpenAIUpstream) -> _Pool:
 
 
 async def test_request_without_a_free_connection_waits_and_then_times_out(wire: type[Wire]) -> None:
-    go_on = anyio.Event()
+    asked, go_on = anyio.Event(), anyio.Event()
 
     async def answer(exchange: Exchange) -> None:
+        asked.set()
         await go_on.wait()
         await exchange.send(wire.whole(200, OK))
 
     timeout = httpx2.Timeout(10, pool=0.1)
-    async with wire.asking(answer, max_connections=1, timeout=timeout) as (upstream, raw):
+    async with wire.asking(answer, max_connections=1, timeout=timeout) as (upstream, _):
         first = asyncio.create_task(upstream.fetch(wire.request()))
-        while not raw.requests:
-            await asyncio.sleep(0.01)
+        await asked.wait()
         with pytest.raises(UpstreamTimeout, match=r"all 1 connections .* busy \(max_connections\)"):
             await upstream.fetch(wire.request())
         go_on.set()

@@ -26,9 +26,15 @@ STREAMS = ["reasoning_stream", "stream_n2", "tool_required_stream", "tool_stream
 REFUSALS = [
     ("401_no_key", UpstreamAuth, 401, "the upstream answered 401", "Unauthorized"),
     ("401_models", UpstreamAuth, 401, "the upstream answered 401", "Unauthorized"),
-    ("503_queue", UpstreamBusy, 503, "answered 503 (type Service Unavailable)", "The engine is currently busy"),
+    ("503_queue", UpstreamBusy, 503, "answered 503 (type Service Unavailable)", "The engine is"),
     ("503_queue_stream", UpstreamBusy, 503, "answered 503 (type Service Unavailable)", "The engine"),
-    ("err_400_temp", UpstreamBadRequest, 400, "(type BadRequestError, param temperature)", "temperature must"),
+    (
+        "err_400_temp",
+        UpstreamBadRequest,
+        400,
+        "(type BadRequestError, param temperature)",
+        "temperature must",
+    ),
     ("err_404_model", UpstreamBadRequest, 404, "(type NotFoundError, param model)", "The model `nope`"),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
+from itertools import pairwise
 
 import httpx2
 import pytest
@@ -56,7 +57,9 @@ def test_event_is_handed_on_as_soon_as_its_last_byte_is_there() -> None:
     assert list(decoder.feed(b"\ndata: two\r\n\r\n")) == [b"two"]
 
 
-@pytest.mark.parametrize("text", [b"data: 123456\n\n", b"data: 123456", b"data: 12\ndata: 34\n", b": 1234567890"])
+@pytest.mark.parametrize(
+    "text", [b"data: 123456\n\n", b"data: 123456", b"data: 12\ndata: 34\n", b": 1234567890"]
+)
 def test_event_over_the_limit_is_refused(text: bytes) -> None:
     with pytest.raises(EventTooLarge):
         decoded([text], limit=10)
@@ -91,7 +94,7 @@ def test_decoder_agrees_with_httpx2_on_valid_text(lines: list[str], end: str, cu
     # The comment at the end: httpx2 takes a CR that ends the stream for two line ends.
     text = ("".join(line + end for line in lines) + ":").encode()
     places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    chunks = [text[start:stop] for start, stop in zip(places, places[1:], strict=False)]
+    chunks = [text[start:stop] for start, stop in pairwise(places)]
 
     async def theirs() -> list[bytes]:
         async def body() -> AsyncIterator[bytes]:

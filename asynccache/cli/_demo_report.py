@@ -1,0 +1,186 @@
+"""What the demo shows, on a terminal and in a pipe."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from asynccache.cli._output import duration, size
+from asynccache.cli._store import file_of, named
+from asynccache.cli._tally import Kind, Tally, percentile
+from asynccache.cli._workload import ATTRIBUTION, EXPONENT, SEED, Ask, questions
+
+if TYPE_CHECKING:
+    from asynccache._outcome import Outcome
+
+__all__ = ["Report"]
+
+_STYLES: Final = {Kind.MEMORY: "green", Kind.STORE: "green", Kind.SHARED: "cyan", Kind.UPSTREAM: "yellow"}
+
+
+class Report:
+    """Prints as the run goes on.
+
+    Args:
+        given: the command's arguments.
+        url: the store's.
+    """
+
+    def __init__(self, given: argparse.Namespace, url: str) -> None:
+        self._console: Final = Console(highlight=False, markup=False, emoji=False)
+        self._given: Final = given
+        self._url: Final = url
+        self._file: Final = file_of(url)
+        self._store: Final = "SQLite" if self._file is not None else named(url)
+        self._lasting: Final = not url.startswith("memory:")
+
+    def opening(self, base_url: str, asks: list[Ask], *, entries: int | None) -> None:
+        """Say what is going to be asked, of whom, and what the store holds already."""
+        given = self._given
+        if given.upstream is None:
+            upstream = (
+                f"a stand-in server at {base_url}, over real HTTP. It is not a language model: it waits "
+                f"{duration(given.latency)} and answers with your own words."
+            )
+        else:
+            upstream = f"{base_url}, model {given.model}"
+        distinct = len({ask.question for ask in asks})
+        self._console.print(Text("asynccache demo", style="bold"))
+        self._grid(
+            {
+                "upstream": upstream,
+                "questions": f"{len(questions())} customer questions from {ATTRIBUTION}. The questions are "
+                f"real; their repetition is drawn from a Zipf distribution (exponent {EXPONENT:g}) with seed "
+                f"{SEED}.",
+                "requests": f"{len(asks):,}, asking {distinct} different questions, {given.concurrency} at a "
+                "time, every fourth streamed",
+                "store": f"{named(self._url)}, {self._holding(entries)}",
+            }
+        )
+
+    @staticmethod
+    def _holding(entries: int | None) -> str:
+        if entries is None:
+            return "size unknown"
+        if not entries:
+            return "empty"
+        answers = "answer" if entries == 1 else "answers"
+        return f"which already holds {entries:,} {answers} from before"
+
+    def first(self, kind: Kind, seconds: float, outcome: Outcome) -> None:
+        """Tell how the very first request was answered; it went alone."""
+        told = f"{self._label(kind)}, {duration(seconds)}"
+        if outcome.age is not None:
+            took = duration(outcome.saved.seconds)
+            told += f"; the answer was made {duration(outcome.age)} ago, in {took}"
+        self._grid({"first request": Text(told, style=_STYLES[kind])})
+
+    @contextmanager
+    def progress(self, tally: Tally) -> Iterator[Callable[[Kind, float, Outcome], None]]:
+        """A bar while it lasts, on a terminal only. Call what it gives after each answer."""
+        if not self._console.is_terminal:
+            yield lambda *_: None
+            return
+        with Progress(
+            BarColumn(bar_width=40),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[hits]} hits"),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+        ) as bar:
+            task = bar.add_task("", total=self._given.requests, completed=tally.requests, hits=tally.hits)
+            yield lambda *_: bar.update(task, completed=tally.requests, hits=tally.hits)
+
+    def closing(
+        self,
+        tally: Tally,
+        *,
+        seconds: float,
+        upstream_calls: int,
+        counted_by_server: bool,
+        entries: int | None,
+    ) -> None:
+        """Show the figures.
+
+        Args:
+            tally: what was seen.
+            seconds: how long the run took.
+            upstream_calls: calls the upstream got.
+            counted_by_server: whether it is the upstream itself that says so.
+            entries: answers in the store now.
+        """
+        if not tally.requests:
+            return
+        self._console.print(self._table(tally))
+        rate = tally.hits / tally.requests
+        counted = " (by the server's own count)" if counted_by_server else ""
+        rows = {
+            "upstream calls": f"{upstream_calls:,} made{counted}, {tally.requests - upstream_calls:,} avoided",
+            "hit rate": f"{rate:.1%}; every hit is the answer to that very request: the exact tier only",
+            "time saved": f"{duration(tally.saved_seconds)}, as long as the answers of the hits took to "
+            f"make; the run took {duration(seconds)}",
+            "store": f"{named(self._url)}{self._size(entries)}",
+        }
+        self._grid(rows)
+        self._farewell(upstream_calls)
+
+    def _table(self, tally: Tally) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("source")
+        for name in ("requests", "p50", "p99"):
+            table.add_column(name, justify="right")
+        for kind in Kind:
+            times = tally.seconds[kind]
+            figures = [duration(percentile(times, share)) for share in (0.5, 0.99)] if times else ["", ""]
+            table.add_row(
+                self._label(kind), f"{len(times):,}", *figures, style=_STYLES[kind] if times else "dim"
+            )
+        return table
+
+    def _label(self, kind: Kind) -> str:
+        match kind:
+            case Kind.MEMORY:
+                return "exact, from memory"
+            case Kind.STORE:
+                return f"exact, from {self._store} (first touch)"
+            case Kind.SHARED:
+                return "shared with a request in flight"
+            case Kind.UPSTREAM:
+                return "upstream"
+
+    def _size(self, entries: int | None) -> str:
+        told = "" if entries is None else f", {entries:,} answers"
+        if self._file is not None and self._file.exists():
+            # What was written last stands in the write-ahead log.
+            files = (self._file, self._file.with_name(f"{self._file.name}-wal"))
+            told += f", {size(sum(file.stat().st_size for file in files if file.exists()))} on disk"
+        return told
+
+    def _farewell(self, upstream_calls: int) -> None:
+        if not self._lasting:
+            text = "A memory:// store ends with its process: a second run would not find these answers."
+        elif upstream_calls:
+            text = f"Run it again: it starts with hits from {self._store}."
+        else:
+            text = f"The upstream was not asked once. `asynccache clear{self._option()}` starts afresh."
+        self._console.print(Text(text, style="bold"))
+
+    def _option(self) -> str:
+        return f" --backend {self._url}" if "@" not in self._url else ""
+
+    def _grid(self, rows: Mapping[str, str | Text]) -> None:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="dim", no_wrap=True, min_width=14)
+        grid.add_column(overflow="fold")
+        for name, value in rows.items():
+            grid.add_row(name, value)
+        self._console.print(grid)

@@ -1,0 +1,122 @@
+"""Keys: complete, scoped, collision-free. (What a dialect makes equal is tested with the dialect.)"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from asynccache import Control, InvalidRequest, Request, Scope
+from asynccache._keys import Fingerprint, Keyring, to_json
+
+BODY = {"model": "m", "messages": [{"role": "user", "content": "hello"}], "temperature": 0}
+
+
+def fingerprint(
+    body: Any = None, *, keyring: Keyring | None = None, dialect: str = "chat.completions", **scope: Any
+) -> Fingerprint:
+    control = Control(version=scope.pop("version", None))
+    request = Request(body=BODY if body is None else body, dialect=dialect, scope=Scope(**scope), control=control)
+    return (keyring or Keyring(max_request_bytes=2**20)).fingerprint(request)
+
+
+def test_a_key_and_a_partition_are_32_bytes_and_differ() -> None:
+    made = fingerprint()
+    assert (len(made.key), len(made.partition)) == (32, 32)
+    assert made.key != made.partition
+    assert made.question == "hello"
+
+
+def test_keys_are_the_same_in_every_process() -> None:
+    # Changing this key makes every stored entry of every user unreachable: bump FORMAT and say so.
+    assert fingerprint().key.hex() == "50a6ef09d3c276cf99d29ec7ca67af9fe6ccb60e7d6ae2d0c29abc61f0bc1b05"
+
+
+names = st.none() | st.text(max_size=3)
+owners = st.tuples(names, names, names, names)
+
+
+@given(owners, owners)
+def test_two_owners_share_a_key_only_when_they_are_equal(one: Any, other: Any) -> None:
+    fields = ("tenant", "user", "namespace", "version")
+    first = fingerprint(**dict(zip(fields, one, strict=True)))
+    second = fingerprint(**dict(zip(fields, other, strict=True)))
+    assert (first.key == second.key) == (one == other)
+    assert (first.partition == second.partition) == (one == other)
+
+
+def test_only_the_question_may_differ_within_a_partition() -> None:
+    def asking(text: str, **rest: Any) -> Fingerprint:
+        return fingerprint({**BODY, "messages": [{"role": "user", "content": text}], **rest})
+
+    assert asking("a").partition == asking("b").partition
+    assert asking("a").key != asking("b").key
+    assert asking("a").partition != asking("a", temperature=1).partition
+    assert asking("a").partition != asking("a", model="n").partition
+
+
+def test_the_memo_gives_what_a_fresh_keyring_gives() -> None:
+    keyring = Keyring(max_request_bytes=2**20)
+    bodies = [{**BODY, "seed": seed} for seed in range(50)]
+    first = [fingerprint(body, keyring=keyring) for body in bodies]
+    assert [fingerprint(dict(reversed(body.items())), keyring=keyring) for body in bodies] == first
+    assert [fingerprint(body) for body in bodies] == first
+
+
+def test_the_memo_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asynccache._keys._MEMO_TOTAL", 2000)
+    keyring = Keyring(max_request_bytes=2**20)
+    made = [fingerprint({**BODY, "seed": seed}, keyring=keyring) for seed in range(100)]
+    assert 0 < len(keyring._memo) < 20
+    assert [fingerprint({**BODY, "seed": seed}, keyring=keyring) for seed in range(100)] == made
+
+
+def test_a_mapping_and_a_model_are_keyed_by_what_they_say() -> None:
+    class Message(BaseModel):
+        role: str
+        content: str
+        name: str | None = None
+
+    body = {**BODY, "messages": [Message(role="user", content="hello")]}
+    assert fingerprint(body).key == fingerprint().key
+    assert fingerprint(MappingProxyType(BODY)).key == fingerprint().key
+    assert to_json(body) == to_json(BODY)
+
+
+def test_a_body_goes_over_the_wire_in_its_own_order() -> None:
+    assert to_json({"b": 1, "a": [1.0, None, "é"]}) == '{"b":1,"a":[1.0,null,"é"]}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (float("nan"), "must be finite"),
+        (float("-inf"), "must be finite"),
+        ({1, 2}, "set cannot be sent as JSON"),
+        (b"x", "bytes cannot be sent as JSON"),
+        (2**64, "64-bit"),
+        ("\udc00", "surrogate"),
+        ({2: 3}, "keys must be strings, got int"),
+    ],
+)
+def test_what_json_cannot_carry_is_refused_with_its_path(value: Any, problem: str) -> None:
+    with pytest.raises(InvalidRequest, match=problem) as caught:
+        fingerprint({**BODY, "extra": [{"deep": value}]})
+    assert caught.value.field == "extra[0].deep"
+
+
+def test_endless_nesting_is_refused() -> None:
+    nested: list[Any] = []
+    nested.append(nested)
+    with pytest.raises(InvalidRequest, match="nested too deeply"):
+        fingerprint({**BODY, "extra": nested})
+
+
+def test_a_body_over_the_limit_is_refused_with_its_size() -> None:
+    keyring = Keyring(max_request_bytes=100)
+    with pytest.raises(InvalidRequest, match=r"body: \d+ bytes .* limit of 100 \(max_request_bytes\)"):
+        fingerprint({**BODY, "extra": "x" * 100}, keyring=keyring)

@@ -1,0 +1,119 @@
+"""The public surface, as type checkers see it. Read by mypy and pyright; never run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, assert_type
+
+from asynccache import (
+    AnswerStream,
+    Backend,
+    CachePipeline,
+    Candidate,
+    Check,
+    Chunk,
+    Control,
+    Exchange,
+    Hook,
+    Managed,
+    Outcome,
+    Request,
+    Response,
+    Saved,
+    Scope,
+    Source,
+    Stage,
+    Stats,
+    Stream,
+    Taggable,
+    Upstream,
+    cached,
+    open_backend,
+)
+from asynccache.backends import MemoryBackend, SqliteBackend, Tiered
+from asynccache.stages import ExactLookup, MissHandler, Normalize, SingleFlight, Validate, Write
+from asynccache.testing import FakeUpstream
+from asynccache.upstreams import CallableUpstream, OpenAIUpstream
+
+
+async def model(body: Mapping[str, Any]) -> str:
+    return str(body)
+
+
+async def stage(exchange: Exchange) -> Exchange:
+    return exchange
+
+
+def check(request: Request, candidate: Candidate) -> str | None:
+    return None
+
+
+def hook(event: object) -> None: ...
+
+
+async def asking(cache: CachePipeline) -> None:
+    outcome = await cache.ask("q", system="s", model="m", scope={"tenant": "t"}, control=Control(ttl=1), seed=1)
+    assert_type(outcome, Outcome)
+    assert_type(outcome.text, str)
+    assert_type(outcome.body, bytes)
+    assert_type(outcome.source, Source)
+    assert_type(outcome.hit, bool)
+    assert_type(outcome.similarity, float | None)
+    assert_type(outcome.age, float | None)
+    assert_type(outcome.saved, Saved)
+    assert_type(outcome.reasons, tuple[str, ...])
+    assert_type(await cache.chat(messages=[{"role": "user", "content": "q"}], scope=Scope(user="u")), Outcome)
+    assert_type(await cache.fetch(Request(body={})), Outcome)
+    async with cache.stream(messages=[]) as stream:
+        assert_type(stream, AnswerStream)
+        async for chunk in stream:
+            assert_type(chunk, Chunk)
+            assert_type(chunk.text, str)
+        assert_type(stream.outcome, Outcome)
+    assert_type(await cache.invalidate(tags=["a"]), int)
+    assert_type(cache.stats(), Stats)
+    await cache.flush()
+
+
+def building(backend: Backend, upstream: Upstream, stages: Sequence[Stage]) -> None:
+    CachePipeline(model, backend=backend, hooks=[hook], prices={"m": (1.0, 2.0)})
+    CachePipeline("http://localhost/v1", api_key="k", default_model="m", ttl=None)
+    CachePipeline(upstream, abandoned="finish")
+    CachePipeline(stages=[*stages, stage, Normalize(), ExactLookup(backend), Validate(check)])
+    CachePipeline(stages=[SingleFlight(MissHandler(upstream), Write(backend))])
+    assert_type(open_backend("memory://"), Backend)
+
+
+def promises(memory: MemoryBackend, sqlite: SqliteBackend, tiered: Tiered) -> None:
+    backends: list[Backend] = [memory, sqlite, tiered]
+    taggable: list[Taggable] = [memory, sqlite, tiered]
+    managed: list[Managed] = [memory, sqlite, tiered, SingleFlight()]
+    upstreams: list[Upstream] = [FakeUpstream(), CallableUpstream(model), OpenAIUpstream("http://h/v1")]
+    hooks: list[Hook] = [hook]
+    checks: list[Check] = [check]
+    del backends, taggable, managed, upstreams, hooks, checks
+
+
+class OwnUpstream:
+    async def fetch(self, request: Request) -> Response:
+        return Response(b"{}")
+
+    async def stream(self, request: Request) -> Stream:
+        raise NotImplementedError
+
+
+@cached
+async def plain(item: str, *, size: int = 1) -> float:
+    return float(size)
+
+
+@cached(ttl=1, max_size=2, backend="memory://")
+def sync(item: str) -> list[str]:
+    return [item]
+
+
+async def calling() -> None:
+    assert_type(await plain("a", size=2), float)
+    assert_type(sync("a"), list[str])
+    assert_type(plain.cache_stats().hits, int)
+    CachePipeline(OwnUpstream())
