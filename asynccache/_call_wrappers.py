@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import Future
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from asynccache._call_flight import LoopFlight, ThreadFlight
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = ["cached_async", "cached_plain"]
 
-_Arguments: TypeAlias = "tuple[tuple[Any, ...], Mapping[str, Any]]"
 _Place: TypeAlias = "tuple[asyncio.AbstractEventLoop, bytes]"
+"""Where callers of an async function meet: a loop cannot wait for a task of another one."""
+_LoopCache: TypeAlias = "CallCache[Any, _Place, LoopFlight[Any]]"
+_ThreadCache: TypeAlias = "CallCache[Any, bytes, ThreadFlight[Any]]"
 
 
-class Clearing:
-    """Await it to wait for a backend to be cleared, from any event loop; or do not."""
+class _Clearing:
+    """Await it to wait until the backend is cleared, from any event loop; or do not."""
 
     def __init__(self, future: Future[None]) -> None:
         self._future: Final = future
@@ -33,33 +35,29 @@ class Clearing:
         return asyncio.shield(asyncio.wrap_future(self._future)).__await__()
 
 
-class _AsyncCalls:
-    """Calls of an async function: one flight for each key and event loop."""
+def cached_async(
+    function: Callable[..., Coroutine[Any, Any, Any]], key_of: CallKey, cache: _LoopCache
+) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """An async function that asks the cache first."""
 
-    def __init__(
-        self, function: Callable[..., Coroutine[Any, Any, Any]], cache: CallCache[_Place, LoopFlight[Any]]
-    ) -> None:
-        self._function: Final = function
-        self._cache: Final = cache
-
-    async def join(self, key: bytes, arguments: _Arguments) -> Any:
-        """The result of a call that was not in memory a moment ago."""
-        cache = self._cache
+    @wraps(function)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        key = key_of(args, kwargs)
+        if key is None:
+            return await function(*args, **kwargs)  # raises the TypeError its caller expects
+        held = cache.find(key)
+        if held is not None:
+            return held[0]
         place = (asyncio.get_running_loop(), key)
-        with cache.lock:
-            held = cache.find(key)
-            if held is not None:
-                return held[0]
-            flight = cache.flights.get(place)
-            first = flight is None
-            if flight is None:
-                flight = cache.flights[place] = LoopFlight(cache.generation)
-            elif not flight.is_around:
-                cache.count_shared()
-            else:
-                flight, alone = None, cache.generation
-        if flight is None:
-            return await self._run(key, arguments, alone)
-        if first:
-            self._take_off(flight, place, arguments)
-        return await flight.result(lambda: cache.leave(place, flight))
+        boarded = cache.board(place, key, LoopFlight[Any])
+        if isinstance(boarded, tuple):
+            return boarded[0]
+        flight, leads = boarded.flight, boarded.leads
+        call = partial(function, *args, **kwargs)
+        if flight.is_around:
+            return await call()
+        if leads:
+            flight.take_off(partial(_fly, cache, place, flight, call))
+        return await flight.result(abandon=partial(cache.leave, place, flight))
+
+    return wrapper

@@ -189,7 +189,7 @@ class CachePipeline:
         """
         if body.get("stream"):
             raise InvalidRequest("stream", "for a streamed answer use `async with cache.stream(...)`")
-        return await self.fetch(self._request(body, scope, control))
+        return await self._fetch(self._request(body, scope, control))
 
     async def fetch(
         self,
@@ -206,7 +206,10 @@ class CachePipeline:
             UpstreamError: as the upstream raised it; a callable's own exceptions likewise.
             NotCached: ``only_if_cached`` was asked for and nothing stored may be served.
         """
-        exchange = await self._walk(self._request(request, scope, control), "fetch")
+        return await self._fetch(self._request(request, scope, control))
+
+    async def _fetch(self, request: Request) -> Outcome:
+        exchange = await self._walk(request, "fetch")
         answer = exchange.answer
         if isinstance(answer, Response):
             outcome = Outcome(exchange, answer, self._prices)

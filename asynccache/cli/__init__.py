@@ -38,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader has left (`| head`). What is still buffered must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
-    except (AsyncCacheError, OSError) as error:
+    except AsyncCacheError as error:
         complain(str(error))
+        return _FAILED
+    except OSError as error:
+        complain(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
         return _FAILED
     return code

@@ -53,7 +53,7 @@ class Report:
         else:
             upstream = f"{base_url}, model {given.model}"
         distinct = len({ask.question for ask in asks})
-        self._console.print(Text("asynccache demo", style="bold"))
+        self._console.print(Text("asynccache demo", style="bold"), end="\n\n")
         self._grid(
             {
                 "upstream": upstream,
@@ -81,6 +81,7 @@ class Report:
         if outcome.age is not None:
             took = duration(outcome.saved.seconds)
             told += f"; the answer was made {duration(outcome.age)} ago, in {took}"
+        self._console.print()
         self._grid({"first request": Text(told, style=_STYLES[kind])})
 
     @contextmanager
@@ -121,15 +122,20 @@ class Report:
         if not tally.requests:
             return
         self._console.print(self._table(tally))
-        rate = tally.hits / tally.requests
+        rate, avoided = tally.hits / tally.requests, tally.requests - upstream_calls
         counted = " (by the server's own count)" if counted_by_server else ""
         rows = {
-            "upstream calls": f"{upstream_calls:,} made{counted}, {tally.requests - upstream_calls:,} avoided",
+            "upstream calls": f"{upstream_calls:,} made{counted}, {avoided:,} avoided",
             "hit rate": f"{rate:.1%}; every hit is the answer to that very request: the exact tier only",
             "time saved": f"{duration(tally.saved_seconds)}, as long as the answers of the hits took to "
             f"make; the run took {duration(seconds)}",
             "store": f"{named(self._url)}{self._size(entries)}",
         }
+        if self._lasting:
+            # Not the URL as given: it may hold a password.
+            option = f"--backend {self._url}" if self._file is not None else "--backend …"
+            rows["look inside"] = f"asynccache stats {option}"
+            rows["start afresh"] = f"asynccache clear {option}"
         self._grid(rows)
         self._farewell(upstream_calls)
 
@@ -151,7 +157,7 @@ class Report:
             case Kind.MEMORY:
                 return "exact, from memory"
             case Kind.STORE:
-                return f"exact, from {self._store} (first touch)"
+                return f"exact, from {self._store}: not yet in memory"
             case Kind.SHARED:
                 return "shared with a request in flight"
             case Kind.UPSTREAM:
@@ -171,11 +177,9 @@ class Report:
         elif upstream_calls:
             text = f"Run it again: it starts with hits from {self._store}."
         else:
-            text = f"The upstream was not asked once. `asynccache clear{self._option()}` starts afresh."
+            text = f"The upstream was not asked once: every answer was in {self._store} or in memory."
+        self._console.print()
         self._console.print(Text(text, style="bold"))
-
-    def _option(self) -> str:
-        return f" --backend {self._url}" if "@" not in self._url else ""
 
     def _grid(self, rows: Mapping[str, str | Text]) -> None:
         grid = Table.grid(padding=(0, 2))

@@ -34,7 +34,7 @@ def duration(seconds: float) -> str:
         return f"{seconds * 1e6:.0f} µs"
     if seconds < 1:
         return f"{_digits(seconds * 1e3)} ms"
-    if seconds < 2 * _MINUTE:
+    if seconds < 10 * _MINUTE:
         return f"{_digits(seconds)} s"
     if seconds < 2 * _HOUR:
         return f"{seconds / _MINUTE:.0f} min"

@@ -32,17 +32,6 @@ class Normalize:
         return self._keyring.fingerprint(request)
 
     async def __call__(self, exchange: Exchange, /) -> Exchange:
-        request = exchange.request
-        found = self._keyring.fingerprint(request)
-        asking = exchange.asking(
-            Request(
-                body=request.body,
-                dialect=request.dialect,
-                scope=request.scope,
-                control=request.control,
-                key=found.key,
-                partition=found.partition,
-                question=found.question,
-            )
-        )
+        found = self._keyring.fingerprint(exchange.request)
+        asking = exchange.asking(exchange.request.identified(found.key, found.partition, found.question))
         return asking if found.uncacheable is None else asking.bypassing(found.uncacheable)
