@@ -121,8 +121,8 @@ __all__ = [
     "UpstreamStreamError",
     "UpstreamTimeout",
     "UpstreamUnreachable",
+    "__version__",
     "known_backends",
     "open_backend",
     "register_backend",
-    "__version__",
 ]

@@ -23,7 +23,7 @@ __all__ = ["AnswerStream"]
 
 
 class AnswerStream:
-    """An answer to read chunk by chunk: ``async with cache.stream(...) as stream: async for chunk in stream``.
+    """An answer to read chunk by chunk, within ``async with cache.stream(...) as stream``.
 
     A stored answer is replayed, a fresh one passed on as it arrives; both read alike. Entering raises what
     the upstream raises before its first byte; iterating raises what breaks the answer later. Leaving early
@@ -108,7 +108,9 @@ class AnswerStream:
         if isinstance(exchange.answer, Response):
             return self._settle(exchange, exchange.answer)
         frames = tuple(self._read)
-        return self._settle(exchange, Response(find_dialect(exchange.request.dialect).assemble(frames), frames))
+        return self._settle(
+            exchange, Response(find_dialect(exchange.request.dialect).assemble(frames), frames)
+        )
 
     async def collect(self) -> Outcome:
         """Read to the end; the whole answer."""

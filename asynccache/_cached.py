@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine, Generator
-from concurrent.futures import Future
-from functools import wraps
-from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast, overload
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, overload
 
 from asynccache._call_cache import CacheStats, CallCache
-from asynccache._call_flight import LoopFlight, ThreadFlight
 from asynccache._call_key import CallKey
 from asynccache._call_store import CallStore, SharedBackend, shared_backend
+from asynccache._call_wrappers import cached_async, cached_plain
 from asynccache._clock import SystemClock
-from asynccache._errors import BackendError, ConfigurationError
-from asynccache._portal import PORTAL
+from asynccache._errors import ConfigurationError
 from asynccache._protocols import Backend, Clock
 from asynccache._url import BackendURL
 
@@ -25,7 +21,6 @@ P = ParamSpec("P")
 Q = ParamSpec("Q")
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
-S_contra = TypeVar("S_contra", contravariant=True)
 S = TypeVar("S")
 
 
@@ -100,14 +95,18 @@ class CachedOptions(TypedDict, total=False):
 
 
 class _Decorator(Protocol):
+    # Of the two the narrower is tried first, which is what the type checkers are told to accept.
     @overload
-    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncCached[P, R]: ...
+    def __call__(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+        self, function: Callable[P, Coroutine[Any, Any, R]], /
+    ) -> AsyncCached[P, R]: ...
     @overload
     def __call__(self, function: Callable[P, R], /) -> Cached[P, R]: ...
 
 
+# As in _Decorator.
 @overload
-def cached(
+def cached(  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
     function: Callable[P, Coroutine[Any, Any, R]], /, **options: Unpack[CachedOptions]
 ) -> AsyncCached[P, R]: ...
 @overload
@@ -167,7 +166,9 @@ def cached(
     if version is not None and not isinstance(version, str):
         raise ConfigurationError(f"version: expected a string or None, got {type(version).__name__}")
     if key is not None and not callable(key):
-        raise ConfigurationError(f"key: expected a function of the arguments or None, got {type(key).__name__}")
+        raise ConfigurationError(
+            f"key: expected a function of the arguments or None, got {type(key).__name__}"
+        )
     home = _home(backend)
     time = SystemClock() if clock is None else clock
 
@@ -175,8 +176,8 @@ def cached(
         _check_function(function)
         call_key = CallKey(function, version=version, key=key, durable=home is not None)
         store = None if home is None else CallStore(home, call_key.partition)
-        cache = CallCache[Any, Any](call_key, ttl=seconds, max_size=max_size, store=store, clock=time, version=version)
-        wrap = _cached_async if inspect.iscoroutinefunction(function) else _cached_plain
+        cache = CallCache[Any, Any](call_key, ttl=seconds, max_size=max_size, store=store, clock=time)
+        wrap = cached_async if inspect.iscoroutinefunction(function) else cached_plain
         return wrap(function, call_key, cache)
 
     return decorate if function is None else decorate(function)
@@ -194,7 +195,9 @@ def _home(backend: str | Backend | None) -> SharedBackend | None:
     if isinstance(backend, str) and BackendURL.parse(backend).scheme == "memory":
         url = BackendURL.parse(backend)
         if url.options:
-            raise ConfigurationError("backend: the memory:// of cached takes no options; its budget is max_size")
+            raise ConfigurationError(
+                "backend: the memory:// of cached takes no options; its budget is max_size"
+            )
         url.refuse_location()
         return None
     return None if backend is None else shared_backend(backend)
@@ -205,7 +208,9 @@ def _check_function(function: object) -> None:
         kind = type(function).__name__
         raise ConfigurationError(f"cached: put @cached below @{kind}, next to the function")
     if not inspect.isfunction(function):
-        raise ConfigurationError(f"cached: expected a function, got {_described(function)}; options are given by name")
+        raise ConfigurationError(
+            f"cached: expected a function, got {_described(function)}; options are given by name"
+        )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise ConfigurationError(
             f"cached: {function.__qualname__} is a generator, which can be read only once: return a list"

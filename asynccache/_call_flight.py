@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
 
-__all__ = ["LoopFlight", "ThreadFlight"]
+__all__ = ["Flight", "LoopFlight", "ThreadFlight"]
 
 R = TypeVar("R")
 
@@ -17,8 +17,9 @@ _around: Final[ContextVar[frozenset[object]]] = ContextVar("asynccache_calls_und
 """The flights the running code is part of: it must not wait for one of these."""
 
 
-class _Flight:
-    """
+class Flight:
+    """A call under way.
+
     Args:
         generation: of the cache when the flight began; its result is not kept in a later one.
     """
@@ -32,7 +33,7 @@ class _Flight:
         return self in _around.get()
 
 
-class LoopFlight(_Flight, Generic[R]):
+class LoopFlight(Flight, Generic[R]):
     """A call in a task of its own, on one event loop, whose thread alone touches it.
 
     Cancelling a caller, the first included, harms no other; when the last is gone the task is cancelled.
@@ -83,7 +84,7 @@ def _ended(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-class ThreadFlight(_Flight, Generic[R]):
+class ThreadFlight(Flight, Generic[R]):
     """A call in the thread that came first; other threads wait for it."""
 
     def __init__(self, generation: int) -> None:

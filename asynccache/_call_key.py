@@ -62,11 +62,14 @@ class CallKey:
         self._names: Final = tuple(self._signature.parameters)
         parameters = self._signature.parameters.values()
         self._plain: Final = all(each.kind in _PLAIN for each in parameters)
-        self._positional: Final = sum(each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for each in parameters)
+        self._positional: Final = sum(
+            each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD for each in parameters
+        )
         self._defaults: Final = {
             each.name: each.default for each in parameters if each.default is not inspect.Parameter.empty
         }
         self._instance: Final = not durable and self._names[:1] == ("self",)
+        self.version: Final = version
         kind = "call" if key is None else "key"
         self._head: Final = [FORMAT, self._encode(self.identity), self._encode(version), kind]
         self._key: Final = key

@@ -14,7 +14,7 @@ from dataclasses import fields
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from enum import Enum
-from math import isfinite
+from math import isfinite, isnan
 from pathlib import PurePath
 from typing import Any, Final, TypeAlias
 from uuid import UUID
@@ -31,10 +31,12 @@ Encoded: TypeAlias = Any
 MAX_DEPTH: Final = 100
 """Levels of nesting; well below orjson's 254, and enough for anything but a cycle."""
 
+_BUILT_IN: Final = (int, float, complex, str, bytes, bytearray, list, dict, set, frozenset)
+
 _INT64: Final = range(-(2**63), 2**63)
 
 
-class Unencodable(Exception):  # noqa: N818  (internal: always becomes an InvalidRequest)
+class Unencodable(Exception):
     """A value cannot be part of a key; the text says why, and quotes no value."""
 
 
@@ -162,7 +164,9 @@ class ValueEncoder:
             return ["path", self._type(kind), _text(value.__fspath__(), depth)]
         state = _state(value)
         if state is None:
-            raise Unencodable(f"a value of type {kind.__module__}.{kind.__qualname__} cannot be part of a key")
+            raise Unencodable(
+                f"a value of type {kind.__module__}.{kind.__qualname__} cannot be part of a key"
+            )
         return ["object", self._type(kind), self._dict(state, depth)]
 
     def _type(self, kind: type, *, as_value: bool = False) -> list[Encoded]:
@@ -172,28 +176,29 @@ class ValueEncoder:
         if self._tokens is not None:
             return [name, self._tokens.token(kind)]
         if as_value:
-            raise Unencodable(f"the type {name} cannot be imported by that name, so other processes cannot know it")
+            raise Unencodable(
+                f"the type {name} cannot be imported by that name, so other processes cannot know it"
+            )
         return [name]
 
 
 def _state(value: Any) -> dict[str, object] | None:
     """The fields of a dataclass, named tuple or pydantic model; None when it is none of these."""
     kind = type(value)
-    if "__dataclass_fields__" in vars(kind):  # its own: a plain subclass may carry more
-        names = [field.name for field in fields(value)]
-    elif isinstance(value, tuple) and "_fields" in vars(kind):
-        names = list(value._fields)  # type: ignore[attr-defined]  # as collections.namedtuple documents
-    elif callable(getattr(kind, "model_dump", None)):
-        names = list(getattr(kind, "model_fields", ()))
-        if not names:
-            dump = value.model_dump()
-            return dump if type(dump) is dict else {"": dump}
-        # Field by field: pydantic's own dump leaves out excluded fields and those a subclass added.
-        extra: dict[str, object] = getattr(value, "model_extra", None) or {}
-        return _present(value, names) | extra
-    else:
+    if isinstance(value, _BUILT_IN):  # its items would not be among its fields
         return None
-    return _present(value, names)
+    if "__dataclass_fields__" in vars(kind):  # its own: a plain subclass may carry more
+        return _present(value, [field.name for field in fields(value)])
+    if isinstance(value, tuple):
+        return _present(value, vars(kind)["_fields"]) if "_fields" in vars(kind) else None
+    dump = getattr(kind, "model_dump", None)
+    if dump is None:
+        return None
+    names = getattr(kind, "model_fields", None)
+    if not names:
+        return {"model_dump": dump(value)}
+    # Field by field: pydantic's own dump leaves out excluded fields and those a subclass added.
+    return _present(value, names) | (getattr(value, "model_extra", None) or {})
 
 
 def _present(value: object, names: Iterable[str]) -> dict[str, object]:
@@ -209,7 +214,9 @@ def _integer(value: int, _: int) -> Encoded:
 
 
 def _float(value: float, _: int) -> Encoded:
-    return value if isfinite(value) else ["float", "nan" if value != value else "inf" if value > 0 else "-inf"]  # noqa: PLR0124
+    if isfinite(value):
+        return value
+    return ["float", "nan" if isnan(value) else "inf" if value > 0 else "-inf"]
 
 
 def _is_unicode(value: str) -> bool:

@@ -47,8 +47,8 @@ def checked(stages: Iterable[Stage]) -> tuple[Stage, ...]:
         call = stage if inspect.isroutine(stage) else type(stage).__call__
         if inspect.isclass(stage) or not inspect.iscoroutinefunction(call):
             raise ConfigurationError(
-                f"stages: {stage_name(stage)} is not a stage: a stage is an async function, or an object with "
-                "an async __call__, that takes an Exchange and returns one"
+                f"stages: {stage_name(stage)} is not a stage: a stage is an async function, or an object "
+                "with an async __call__, that takes an Exchange and returns one"
             )
     return chain
 

@@ -23,7 +23,7 @@ __all__ = ["load"]
 _PREFIX: Final = "ASYNCCACHE_"
 _FILE_VARIABLE: Final = "ASYNCCACHE_CONFIG"
 _DEFAULT_FILE: Final = "asynccache.toml"
-_NUMBER: Final = re.compile(r"\d{1,12}(\.\d{1,9})?", re.ASCII)
+_NUMBER: Final = re.compile(r"\d+(\.\d+)?", re.ASCII)
 _FLAGS: Final = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 
 
@@ -198,11 +198,9 @@ def _from_file(path: str | os.PathLike[str] | None, from_variable: str | None) -
     try:
         document = tomllib.loads(Path(named).read_text(encoding="utf-8"))
     except OSError as error:
+        named += f" ({_FILE_VARIABLE})" if path is None and from_variable is not None else ""
         raise ConfigurationError(f"{named}: cannot be read ({error.strerror})") from error
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # not UTF-8, not TOML, or a number or nesting beyond measure
+    except (ValueError, RecursionError) as error:  # not UTF-8, not TOML, or beyond Python's limits
         raise ConfigurationError(f"{named}: not a TOML file ({_place(error)})") from None
     for name in document:
         if name not in _OPTIONS:

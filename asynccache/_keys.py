@@ -25,6 +25,8 @@ __all__ = ["Fingerprint", "Keyring", "to_json"]
 FORMAT: Final = "asynccache/1"
 """Part of every key: a change of the canonical form starts a new set of keys."""
 
+_DEEPEST: Final = 200
+"""Levels of nesting; orjson itself stops at 254."""
 _MEMO_SPELLING: Final = 8 * 2**10
 """Bytes; longer bodies are canonicalised each time, which costs little beside handling them."""
 _MEMO_TOTAL: Final = 32 * 2**20
@@ -72,20 +74,25 @@ def _dumps(value: object, body: object, option: int) -> bytes:
 
 
 def _first_fault(value: object, path: str, depth: int) -> tuple[str, str] | None:
-    if depth > 200:  # orjson's own limit is 254
+    """Where, and why, JSON cannot carry ``value``; None when it can."""
+    if depth > _DEEPEST:
         return path, "nested too deeply"
     if isinstance(value, Mapping):
-        for name, item in value.items():
+        for name in value:
             if not isinstance(name, str):
                 return path, f"keys must be strings, got {type(name).__name__}"
-            if fault := _first_fault(item, f"{path}.{name}" if path != "body" else name, depth + 1):
-                return fault
-        return None
-    if isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            if fault := _first_fault(item, f"{path}[{index}]", depth + 1):
-                return fault
-        return None
+        inside = [(item, name if path == "body" else f"{path}.{name}") for name, item in value.items()]
+    elif isinstance(value, (list, tuple)):
+        inside = [(item, f"{path}[{index}]") for index, item in enumerate(value)]
+    else:
+        return _scalar_fault(value, path)
+    for item, place in inside:
+        if fault := _first_fault(item, place, depth + 1):
+            return fault
+    return None
+
+
+def _scalar_fault(value: object, path: str) -> tuple[str, str] | None:
     if isinstance(value, float) and not isfinite(value):
         return path, "must be finite"
     try:

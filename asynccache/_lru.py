@@ -83,7 +83,9 @@ class LRU(Generic[K, V]):
             self._drop(key)
         if now >= until or weight > self._max_weight:
             return False
-        while self._items and (len(self._items) >= self._max_items or self.weight + weight > self._max_weight):
+        while self._items and (
+            len(self._items) >= self._max_items or self.weight + weight > self._max_weight
+        ):
             self.evictions += 1
             self._drop(next(iter(self._items)))
         self._items[key] = (value, until, weight)

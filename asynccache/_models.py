@@ -85,7 +85,9 @@ class Scope:
         for name in ("tenant", "user", "namespace"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
-                raise InvalidRequest(f"scope.{name}", f"expected a string or None, got {type(value).__name__}")
+                raise InvalidRequest(
+                    f"scope.{name}", f"expected a string or None, got {type(value).__name__}"
+                )
 
     @classmethod
     def of(cls, given: Scope | Mapping[str, Any] | None) -> Scope:
@@ -134,7 +136,9 @@ class Control:
             raise InvalidRequest("control.tags", "expected a sequence of non-empty strings")
         object.__setattr__(self, "tags", tuple(self.tags))
         if self.version is not None and not isinstance(self.version, str):
-            raise InvalidRequest("control.version", f"expected a string or None, got {type(self.version).__name__}")
+            raise InvalidRequest(
+                "control.version", f"expected a string or None, got {type(self.version).__name__}"
+            )
 
     @classmethod
     def of(cls, given: Control | Mapping[str, Any] | None) -> Control:

@@ -66,7 +66,7 @@ class Outcome:
 
     @property
     def hit(self) -> bool:
-        """True when it was stored before; False when the upstream made it, for this or a concurrent request."""
+        """True when it was stored before; False when made for this request or one in flight with it."""
         return self.source.hit
 
     @property

@@ -47,7 +47,7 @@ def _option(make: Callable[[], _T]) -> _T:
         raise ConfigurationError(str(error)) from None
 
 
-async def _ready(exchange: Exchange) -> Exchange:  # noqa: RUF029  (stands in for a walk that is over)
+async def _ready(exchange: Exchange) -> Exchange:
     return exchange
 
 
@@ -178,9 +178,7 @@ class CachePipeline:
         messages.append({"role": "user", "content": question})
         return await self.chat(messages=messages, model=model, scope=scope, control=control, **params)
 
-    async def chat(
-        self, *, scope: ScopeLike = None, control: ControlLike = None, **body: Any
-    ) -> Outcome:
+    async def chat(self, *, scope: ScopeLike = None, control: ControlLike = None, **body: Any) -> Outcome:
         """Ask with a chat-completions body: every keyword but ``scope`` and ``control`` is a field of it.
 
         Raises:
@@ -245,7 +243,9 @@ class CachePipeline:
         """A request as this pipeline asks it: with its default model and its namespace."""
         if isinstance(given, Request):
             if scope is not None or control is not None:
-                raise InvalidRequest("scope", "a Request carries its own scope and control; change them there")
+                raise InvalidRequest(
+                    "scope", "a Request carries its own scope and control; change them there"
+                )
             placed = self._placed(given.scope)
             return given if placed is given.scope else replace(given, scope=placed)
         if not isinstance(given, Mapping):
@@ -283,7 +283,7 @@ class CachePipeline:
                 if request.control.only_if_cached:
                     raise NotCached("no stored answer may be served, and only_if_cached was asked for")
                 raise StageError("no stage answered the request: the chain needs a MissHandler(upstream)")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (raised again below)
             seen = error.error if isinstance(error, ForeignError) else error
             driver.failed(seen, mode, started)
             failure = seen

@@ -58,8 +58,10 @@ class Stage(Protocol):
 
 @runtime_checkable
 class Managed(Protocol):
-    """Something long-lived. Entered before first use, left after last; may be entered again
-    while open (users that share it), and then closes with the last."""
+    """Something long-lived: entered before first use, left after last.
+
+    It may be entered again while open (by users that share it), and then closes with the last.
+    """
 
     def lifespan(self) -> AbstractAsyncContextManager[None]: ...
 
@@ -109,7 +111,10 @@ class Backend(Protocol):
         ...
 
     def scan(self, partition: bytes | None = None) -> AsyncIterator[Entry]:
-        """Every live entry, of one partition or of all, oldest first; changes made meanwhile may or may not show."""
+        """Every live entry, of one partition or of all, oldest first.
+
+        Changes made meanwhile may or may not show.
+        """
         ...
 
 

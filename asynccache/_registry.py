@@ -116,7 +116,9 @@ def _factory(scheme: str) -> BackendFactory:
         try:
             factory = point.load()
         except Exception as error:
-            raise ConfigurationError(f"the backend {scheme!r} ({point.value}) cannot be loaded: {error}") from error
+            raise ConfigurationError(
+                f"the backend {scheme!r} ({point.value}) cannot be loaded: {error}"
+            ) from error
     return factory
 
 

@@ -62,6 +62,9 @@ class Stats:
 
     @property
     def hit_rate(self) -> float:
-        """Share of answered requests that were hits, 0 to 1; 0.0 before the first. Every hit of the
-        exact tier is the answer to that very question, so no wrong-hit estimate goes with it."""
+        """Share of answered requests that were hits, 0 to 1; 0.0 before the first.
+
+        Every hit of the exact tier is the answer to that very question, so no estimate of wrong hits
+        goes with it.
+        """
         return self.hits / self.requests if self.requests else 0.0

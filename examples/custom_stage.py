@@ -1,6 +1,6 @@
 """A chain of one's own: two stages and a check beside the standard ones.
 
-    python examples/custom_stage.py
+python examples/custom_stage.py
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from asynccache import CachePipeline, Candidate, Exchange, Request, open_backend
+from asynccache import CachePipeline, Candidate, Exchange, Request, Stage, open_backend
 from asynccache.stages import ExactLookup, MissHandler, Normalize, SingleFlight, Validate, Write
 from asynccache.upstreams import CallableUpstream
 
@@ -39,13 +39,15 @@ class CountQuestions:
 
 def short_enough(request: Request, candidate: Candidate) -> str | None:
     """A check of the validator: a reason to refuse a stored answer, or None."""
-    return "too long for a pager" if len(candidate.entry.response.body) > 10_000 else None
+    limit = 10_000 if request.scope.tenant is None else 1_000
+    return "too long for a pager" if len(candidate.entry.response.body) > limit else None
 
 
 async def main() -> None:
+    """Ask a few questions."""
     backend = open_backend("memory://?max_entries=1000")
     count = CountQuestions()
-    stages = [
+    stages: list[Stage] = [
         count,
         Normalize(),
         keep_secrets_out,
@@ -54,7 +56,12 @@ async def main() -> None:
         SingleFlight(MissHandler(CallableUpstream(model)), Write(backend)),
     ]
     async with CachePipeline(stages=stages) as cache:
-        for question in ("What is a cache?", "What is a cache?", "Is my password 1234?", "Is my password 1234?"):
+        for question in (
+            "What is a cache?",
+            "What is a cache?",
+            "Is my password 1234?",
+            "Is my password 1234?",
+        ):
             outcome = await cache.ask(question)
             print(f"{outcome.source.value:>8}  {question}  {', '.join(outcome.reasons)}")
     print(f"{count.seen} questions")

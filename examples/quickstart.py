@@ -1,6 +1,6 @@
 """The second identical question is answered from SQLite. Run it twice: the second run starts with a hit.
 
-    python examples/quickstart.py
+python examples/quickstart.py
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ async def model(body: Mapping[str, Any]) -> str:
 
 
 async def main() -> None:
+    """Ask the same question three times."""
     async with CachePipeline(upstream=model, backend="sqlite:///quickstart.sqlite") as cache:
         for _ in range(2):
             outcome = await cache.ask("What is a cache?")

@@ -20,7 +20,9 @@ def fingerprint(
     body: Any = None, *, keyring: Keyring | None = None, dialect: str = "chat.completions", **scope: Any
 ) -> Fingerprint:
     control = Control(version=scope.pop("version", None))
-    request = Request(body=BODY if body is None else body, dialect=dialect, scope=Scope(**scope), control=control)
+    request = Request(
+        body=BODY if body is None else body, dialect=dialect, scope=Scope(**scope), control=control
+    )
     return (keyring or Keyring(max_request_bytes=2**20)).fingerprint(request)
 
 

@@ -25,6 +25,7 @@ from asynccache import (
     Saved,
     Scope,
     Source,
+    Stage,
     StageError,
 )
 from asynccache._events import EntryRefused, EntryStored, Event, RequestFailed, RequestServed, StageFailed
@@ -410,10 +411,10 @@ async def test_strict_raises_what_would_be_passed_over() -> None:
 
 
 async def test_any_breaking_stage_is_passed_over() -> None:
-    async def broken(exchange: Exchange) -> Exchange:  # noqa: ARG001
+    async def broken(exchange: Exchange) -> Exchange:
         raise ZeroDivisionError
 
-    async def nothing(exchange: Exchange) -> Exchange:  # noqa: ARG001
+    async def nothing(exchange: Exchange) -> Exchange:
         return None  # type: ignore[return-value]  # what a careless stage does
 
     async def tag(exchange: Exchange) -> Exchange:
@@ -426,7 +427,7 @@ async def test_any_breaking_stage_is_passed_over() -> None:
         return exchange
 
     upstream = FakeUpstream()
-    stages = [broken, tag, nothing, Normalize(), look, MissHandler(upstream)]
+    stages: list[Stage] = [broken, tag, nothing, Normalize(), look, MissHandler(upstream)]
     async with CachePipeline(stages=stages) as cache:
         assert (await cache.ask("q")).text == "answer 1"
         assert cache.stats().failed == {"broken": 1, "nothing": 1}
@@ -435,7 +436,7 @@ async def test_any_breaking_stage_is_passed_over() -> None:
 
 async def test_a_chain_of_ones_own_works_without_single_flight() -> None:
     upstream, memory = FakeUpstream(), MemoryBackend()
-    stages = [Normalize(), ExactLookup(memory), Validate(), MissHandler(upstream), Write(memory)]
+    stages: list[Stage] = [Normalize(), ExactLookup(memory), Validate(), MissHandler(upstream), Write(memory)]
     async with CachePipeline(stages=stages, backend=memory, strict=True) as cache:
         assert not (await cache.ask("q")).hit
         assert (await cache.ask("q")).hit
@@ -459,8 +460,8 @@ async def test_a_chain_nobody_answers_says_so() -> None:
 
 async def test_a_users_check_refuses_with_its_reason() -> None:
     upstream, memory = FakeUpstream(), MemoryBackend()
-    validate = Validate(lambda request, candidate: "not on Sundays")  # noqa: ARG005
-    stages = [Normalize(), ExactLookup(memory), validate, MissHandler(upstream), Write(memory)]
+    validate = Validate(lambda request, candidate: "not on Sundays")
+    stages: list[Stage] = [Normalize(), ExactLookup(memory), validate, MissHandler(upstream), Write(memory)]
     async with CachePipeline(stages=stages, strict=True) as cache:
         await cache.ask("q")
         assert (await cache.ask("q")).reasons == ("not on Sundays",)
@@ -468,7 +469,7 @@ async def test_a_users_check_refuses_with_its_reason() -> None:
 
 async def test_an_entry_under_a_foreign_key_is_never_served() -> None:
     class Confused(MemoryBackend):
-        async def get(self, key: bytes) -> Entry | None:  # noqa: ARG002
+        async def get(self, key: bytes) -> Entry | None:
             return next((entry for entry in self._lru.values(0.0)), None)
 
     upstream = FakeUpstream()
@@ -489,7 +490,7 @@ async def test_kv_transfer_requests_bypass_the_cache() -> None:
 async def test_hooks_are_told_and_a_failing_hook_harms_nobody() -> None:
     events: list[Event] = []
 
-    def failing(event: Event) -> None:  # noqa: ARG001
+    def failing(event: Event) -> None:
         raise ZeroDivisionError
 
     failures: list[Any] = []

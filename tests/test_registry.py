@@ -167,7 +167,10 @@ def test_sqlite_options_reach_the_store() -> None:
             "sqlite:///x.db?max_byte=1",
             "unknown option 'max_byte'; known: max_bytes, write_behind, memory, memory_entries, memory_ttl",
         ),
-        ("memory://?max_entries=1&max_entries=1", "option 'max_entries' of the memory:// URL is given more than once"),
+        (
+            "memory://?max_entries=1&max_entries=1",
+            "option 'max_entries' of the memory:// URL is given more than once",
+        ),
         ("redsi://", "unknown backend scheme 'redsi'; known: memory, sqlite"),
         ("sqlit://", "(did you mean 'sqlite'?)"),
     ],
@@ -176,7 +179,9 @@ def test_impossible_url_is_explained(url: str, words: str) -> None:
     assert words in problem(url)
 
 
-@pytest.mark.parametrize("text", ["", " ", "memory", "cache.db", "/srv/cache.db", "sqlite:/x.db", "://x", None, 7])
+@pytest.mark.parametrize(
+    "text", ["", " ", "memory", "cache.db", "/srv/cache.db", "sqlite:/x.db", "://x", None, 7]
+)
 def test_what_is_no_url_is_answered_with_an_example(text: Any) -> None:
     assert problem(text) == (
         "not a backend URL; a backend is named by a URL such as 'sqlite:///answers.db' or 'memory://'"

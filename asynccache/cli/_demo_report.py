@@ -131,6 +131,8 @@ class Report:
             f"make; the run took {duration(seconds)}",
             "store": f"{named(self._url)}{self._size(entries)}",
         }
+        if tally.seconds[Kind.STORE]:
+            rows["memory"] = f"empty when the run begins: until a question is in it, {self._store} answers"
         if self._lasting:
             # Not the URL as given: it may hold a password.
             option = f"--backend {self._url}" if self._file is not None else "--backend …"
@@ -157,7 +159,7 @@ class Report:
             case Kind.MEMORY:
                 return "exact, from memory"
             case Kind.STORE:
-                return f"exact, from {self._store}: not yet in memory"
+                return f"exact, from {self._store}"
             case Kind.SHARED:
                 return "shared with a request in flight"
             case Kind.UPSTREAM:

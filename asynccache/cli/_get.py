@@ -88,9 +88,13 @@ def _document(outcome: Outcome) -> dict[str, Any]:
 
 def _words(outcome: Outcome) -> dict[str, str]:
     saved = outcome.saved
-    money = "" if saved.money is None else f", {saved.money:.6f} in the currency of your prices"
+    spared = [duration(saved.seconds)]
+    if saved.tokens:  # not every upstream reports them
+        spared.append(f"{saved.tokens:,} tokens")
+    if saved.money is not None:
+        spared.append(f"{saved.money:.6f} in the currency of your prices")
     return {
         "source": outcome.source.value,
         "age": duration(outcome.age or 0.0),
-        "saved": f"{duration(saved.seconds)}, {saved.tokens:,} tokens{money}",
+        "saved": ", ".join(spared),
     }

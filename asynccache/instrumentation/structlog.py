@@ -56,7 +56,9 @@ def log_events(logger: Any = None) -> Hook:
                     partition=event.partition,
                 )
             case RequestFailed(error=error):
-                log.info("asynccache_request_failed", mode=event.mode, seconds=event.seconds, **_described(error))
+                log.info(
+                    "asynccache_request_failed", mode=event.mode, seconds=event.seconds, **_described(error)
+                )
             case StageFailed(stage=stage, error=error):
                 log.warning("asynccache_stage_failed", stage=stage, **_described(error))
             case CandidateRejected():

@@ -96,7 +96,9 @@ class Flight:
 
     async def run(self, ask: Callable[[], Awaitable[Exchange]], monotonic: Callable[[], float]) -> None:
         """Make the answer. Never raises: the error is the readers' to raise."""
-        error: BaseException | None = PipelineClosed("the pipeline was closed while the upstream was answering")
+        error: BaseException | None = PipelineClosed(
+            "the pipeline was closed while the upstream was answering"
+        )
         try:
             with self._scope:
                 self.exchange = await ask()
@@ -170,7 +172,7 @@ class Flight:
         reader = _Reader()
         self._readers.add(reader)
 
-        async def aclose() -> None:  # noqa: RUF029  (a Stream releases asynchronously)
+        async def aclose() -> None:
             self._readers.discard(reader)
             self._wake()
             leave()
@@ -180,7 +182,9 @@ class Flight:
     async def _frames(self, reader: _Reader) -> AsyncIterator[bytes]:
         while True:
             if reader.cut:
-                raise UpstreamStreamError(f"this reader fell more than {self._window} bytes behind the others")
+                raise UpstreamStreamError(
+                    f"this reader fell more than {self._window} bytes behind the others"
+                )
             place = reader.position - self._first
             if place < len(self._log):
                 frame = self._log[place]

@@ -39,6 +39,6 @@ class ExactLookup:
         entry = await self._backend.get(request.key)
         if entry is None:
             return exchange
-        age = exchange.driver.clock.now() - entry.created_at
         # A clock that was set back must not make ages negative.
-        return exchange.proposing(Candidate(entry, Source.EXACT, age if age > 0.0 else 0.0))
+        age = max(0.0, exchange.driver.clock.now() - entry.created_at)
+        return exchange.proposing(Candidate(entry, Source.EXACT, age))

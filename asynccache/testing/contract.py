@@ -56,8 +56,11 @@ class BackendContract:
     persistent: ClassVar[bool] = False
     """Whether a second backend made with the same ``tmp_path`` finds what the first one stored."""
 
-    examples: ClassVar[int] = 25
+    examples: ClassVar[int] = 40
     """Random histories to try against the model."""
+
+    shrink: ClassVar[bool] = False
+    """Whether a history that fails is cut down to the shortest; it may take longer than a test's timeout."""
 
     def make_backend(self, tmp_path: Path, clock: Clock) -> Backend:
         """A new backend, not yet opened.
@@ -321,7 +324,10 @@ class BackendContract:
     async def test_one_key_written_by_many_holds_one_whole_entry(
         self, backend: Backend, clock: FakeClock
     ) -> None:
-        versions = [make_entry(0, created_at=clock.now(), version=str(n)) for n in range(50)]
+        versions = [
+            make_entry(0, created_at=clock.now(), version=str(n), response=Response(b"%d" % n))
+            for n in range(50)
+        ]
         async with anyio.create_task_group() as group:
             for entry in versions:
                 group.start_soon(backend.put, entry)
@@ -385,7 +391,11 @@ class BackendContract:
 
     def test_any_history_gives_what_a_dictionary_would(self, tmp_path: Path) -> None:
         run_against_model(
-            self.make_backend, tmp_path, persistent=self.persistent, examples=self.examples
+            self.make_backend,
+            tmp_path,
+            persistent=self.persistent,
+            examples=self.examples,
+            shrink=self.shrink,
         )
 
 

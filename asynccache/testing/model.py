@@ -152,15 +152,16 @@ class _History(RuleBasedStateMachine):
 
 
 def run_against_model(
-    make_backend: MakeBackend, folder: Path, *, persistent: bool, examples: int = 25
+    make_backend: MakeBackend, folder: Path, *, persistent: bool, examples: int, shrink: bool
 ) -> None:
-    """Try random histories; raise AssertionError with the shortest one that differs from the model.
+    """Try random histories; raise AssertionError with one that differs from the model.
 
     Args:
         make_backend: called with an empty folder for every history, and again for each reopening.
         folder: where those folders are made.
         persistent: whether a backend made anew in its folder finds its entries.
         examples: histories tried, of up to 30 steps each.
+        shrink: look for the shortest history that differs, which may take minutes.
     """
     numbers = count(1)
     # One event loop, in a thread of its own, for all histories: a lifespan is left in the task that
@@ -172,15 +173,12 @@ def run_against_model(
             own.mkdir()
             return _History(make_backend, own, portal, persistent=persistent)
 
-        run_state_machine_as_test(history, settings=_settings(examples))
-
-
-def _settings(examples: int) -> settings:
-    return settings(
-        max_examples=examples,
-        stateful_step_count=30,
-        deadline=None,  # a slow disk is not a broken promise
-        suppress_health_check=[HealthCheck.too_slow],
-        phases=[Phase.generate, Phase.shrink],  # explaining would take longer than a test may
-        database=None,
-    )
+        how = settings(
+            max_examples=examples,
+            stateful_step_count=30,
+            deadline=None,  # a slow disk is not a broken promise
+            suppress_health_check=[HealthCheck.too_slow],
+            phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
+            database=None,
+        )
+        run_state_machine_as_test(history, settings=how)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 def run(code: str, folder: Path) -> str:
-    done = subprocess.run(  # noqa: S603  (our own documentation)
+    done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=folder,
         capture_output=True,

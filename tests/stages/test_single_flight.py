@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Any
 
 import anyio
@@ -24,6 +24,8 @@ from asynccache.stages import ExactLookup, MissHandler, Normalize, SingleFlight,
 from asynccache.testing import FakeUpstream, cancel_at_every_step
 
 pytestmark = pytest.mark.anyio
+
+QUESTION = [{"role": "user", "content": "q"}]
 
 
 def asking(upstream: FakeUpstream, **options: Any) -> CachePipeline:
@@ -75,15 +77,14 @@ async def test_200_identical_streams_make_one_upstream_call_and_all_get_the_firs
 
 async def test_a_late_follower_of_a_stream_gets_it_from_its_first_byte() -> None:
     upstream = FakeUpstream("one two three four")
-    async with asking(upstream) as cache:
-        async with cache.stream(messages=[{"role": "user", "content": "q"}]) as leading:
-            read = [(await anext(leading)).text, (await anext(leading)).text]
-            upstream.hold()
-            following = asyncio.create_task(stream_text(cache))
-            await settle()
-            upstream.release()
-            read += [chunk.text async for chunk in leading]
-            text, source = await following
+    async with asking(upstream) as cache, cache.stream(messages=QUESTION) as leading:
+        read = [(await anext(leading)).text, (await anext(leading)).text]
+        upstream.hold()
+        following = asyncio.create_task(stream_text(cache))
+        await settle()
+        upstream.release()
+        read += [chunk.text async for chunk in leading]
+        text, source = await following
     assert "".join(read) == text == "one two three four"
     assert source is Source.SHARED
     assert len(upstream.calls) == 1
@@ -128,7 +129,7 @@ async def test_cancelling_the_first_caller_harms_no_other() -> None:
 async def test_cancelling_the_first_reader_of_a_stream_harms_no_other() -> None:
     upstream = FakeUpstream("one two three")
     async with asking(upstream) as cache:
-        async with cache.stream(messages=[{"role": "user", "content": "q"}]) as leading:
+        async with cache.stream(messages=QUESTION) as leading:
             await anext(leading)
             upstream.hold()
             follower = asyncio.create_task(stream_text(cache))
@@ -159,7 +160,7 @@ async def test_every_caller_gone_closes_the_upstream_call_and_stores_nothing() -
 async def test_every_reader_of_a_stream_gone_closes_the_upstream_stream() -> None:
     upstream = FakeUpstream("one two three")
     async with asking(upstream) as cache:
-        async with cache.stream(messages=[{"role": "user", "content": "q"}]) as stream:
+        async with cache.stream(messages=QUESTION) as stream:
             await anext(stream)
             upstream.hold()
         await settle()
@@ -262,7 +263,7 @@ async def test_a_stream_that_breaks_gives_every_reader_its_beginning_and_the_err
     async def read(cache: CachePipeline) -> tuple[str, str]:
         got = ""
         try:
-            async with cache.stream(messages=[{"role": "user", "content": "q"}]) as stream:
+            async with cache.stream(messages=QUESTION) as stream:
                 async for chunk in stream:
                     got += chunk.text
         except UpstreamStreamError as error:
@@ -273,7 +274,7 @@ async def test_a_stream_that_breaks_gives_every_reader_its_beginning_and_the_err
         waiting = asyncio.gather(read(cache), read(cache), read(cache))
         await settle()
         upstream.release()
-        assert await waiting == [("be", "it died")] * 3
+        assert list(await waiting) == [("be", "it died")] * 3
         assert len(upstream.calls) == 1
         assert (await cache.ask("q")).text == "whole"
 
@@ -398,7 +399,7 @@ class Endless:
     async def fetch(self, request: Any) -> Any:
         raise AssertionError("this upstream streams")
 
-    async def stream(self, request: Any) -> Any:  # noqa: ARG002
+    async def stream(self, request: Any) -> Any:
         from asynccache import Stream
 
         return Stream(self._frames(), record_limit=100)
@@ -419,9 +420,6 @@ def windowed(upstream: Any, window: int) -> CachePipeline:
     return CachePipeline(stages=[Normalize(), ExactLookup(memory), Validate(), flight], strict=True)
 
 
-QUESTION = [{"role": "user", "content": "q"}]
-
-
 async def test_an_upstream_faster_than_its_only_reader_is_held_back() -> None:
     upstream = Endless(1000)
     async with windowed(upstream, 10_000) as cache, cache.stream(messages=QUESTION) as stream:
@@ -439,16 +437,19 @@ async def test_an_upstream_faster_than_its_only_reader_is_held_back() -> None:
 
 async def test_a_stuck_reader_neither_stops_the_others_nor_fills_the_memory() -> None:
     upstream = Endless(1000)
-    async with windowed(upstream, 10_000) as cache:
-        async with cache.stream(messages=QUESTION) as stuck, cache.stream(messages=QUESTION) as quick:
+    async with (
+        windowed(upstream, 10_000) as cache,
+        cache.stream(messages=QUESTION) as stuck,
+        cache.stream(messages=QUESTION) as quick,
+    ):
+        await anext(stuck)
+        for _ in range(100):
+            await anext(quick)
+        with pytest.raises(UpstreamStreamError, match="behind the others"):
             await anext(stuck)
-            for _ in range(100):
-                await anext(quick)
-            with pytest.raises(UpstreamStreamError, match="behind the others"):
-                await anext(stuck)
-            upstream.stop = True
-            async for _ in quick:
-                pass
+        upstream.stop = True
+        async for _ in quick:
+            pass
 
 
 async def test_nobody_joins_a_stream_whose_beginning_was_let_go() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from anyio.lowlevel import checkpoint
@@ -190,6 +192,99 @@ class MixesTasks(MemoryBackend):
         return await super().get(self.asked)
 
 
+class TakesPastExpiryForNone(MemoryBackend):
+    """As a store does that is given a negative time to live."""
+
+    async def put(self, entry: Entry) -> None:
+        await super().put(replace(entry, ttl=None) if entry.expires_at <= self._now() else entry)
+
+
+class KeepsTheLongerTtl(MemoryBackend):
+    async def put(self, entry: Entry) -> None:
+        old = await self.get(entry.key)
+        if old is None or old.expires_at <= entry.expires_at:
+            await super().put(entry)
+
+
+class RefusesManyKeys(MemoryBackend):
+    """As SQL does, which knows so many placeholders."""
+
+    async def get_many(self, keys: Sequence[bytes]) -> list[Entry | None]:
+        if len(keys) > 999:
+            raise ValueError("too many SQL variables")
+        return await super().get_many(keys)
+
+
+class RemembersTheDead(MemoryBackend):
+    """What was deleted once cannot come back."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock=clock)
+        self.dead: set[bytes] = set()
+
+    async def put(self, entry: Entry) -> None:
+        if entry.key not in self.dead:
+            await super().put(entry)
+
+    async def delete(self, keys: Collection[bytes]) -> int:
+        self.dead.update(keys)
+        return await super().delete(keys)
+
+
+class ScansTheExpired(MemoryBackend):
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock=clock)
+        self.stored: dict[bytes, Entry] = {}
+
+    async def put(self, entry: Entry) -> None:
+        if entry.expires_at > self._now():
+            self.stored[entry.key] = entry
+        await super().put(entry)
+
+    async def scan(self, partition: bytes | None = None) -> AsyncIterator[Entry]:
+        for entry in sorted(self.stored.values(), key=lambda entry: entry.created_at):
+            if partition in (None, entry.partition) and self._lru.peek(entry.key, 0.0) is not None:
+                yield entry
+
+
+class TripsOverChanges(MemoryBackend):
+    """Scans its dictionary while others change it."""
+
+    async def scan(self, partition: bytes | None = None) -> AsyncIterator[Entry]:
+        for entry in self._lru.values(self._now()):
+            if partition in (None, entry.partition):
+                yield entry
+
+
+class MixesWriters(MemoryBackend):
+    """Two writers at once: the fields of one, the answer of the other."""
+
+    response = Response(b"")
+    writers = 0
+
+    async def put(self, entry: Entry) -> None:
+        self.response = entry.response
+        self.writers += 1
+        for _ in range(self.writers % 2 + 1):  # some overtake others
+            await checkpoint()
+        await super().put(replace(entry, response=self.response))
+
+
+class KeepsItsDeletionLock(MemoryBackend):
+    held = False
+
+    async def delete(self, keys: Collection[bytes]) -> int:
+        self.held = True
+        await checkpoint()
+        self.held = False
+        return await super().delete(keys)
+
+    async def put(self, entry: Entry) -> None:
+        if self.held:
+            raise TimeoutError("waited for a lock that nobody will release")
+        await super().put(entry)
+
+
 SHELVES: dict[Path, dict[bytes, Entry]] = defaultdict(dict)  # what a folder holds, for the one below
 
 
@@ -230,6 +325,14 @@ BROKEN = {
     TearsEntries: "test_cancelled_put_stores_all_or_nothing",
     SwallowsCancellation: "test_cancelled_get_leaves_it_usable",
     MixesTasks: "test_200_tasks_do_not_disturb_each_other",
+    TakesPastExpiryForNone: "test_entry_expired_when_stored_is_never_returned",
+    KeepsTheLongerTtl: "test_shorter_lived_entry_replaces_a_longer_lived",
+    RefusesManyKeys: "test_get_many_takes_many_keys",
+    RemembersTheDead: "test_deleted_entry_can_be_stored_again",
+    ScansTheExpired: "test_scan_gives_no_expired_entry",
+    TripsOverChanges: "test_scan_bears_changes_meanwhile",
+    MixesWriters: "test_one_key_written_by_many_holds_one_whole_entry",
+    KeepsItsDeletionLock: "test_cancelled_delete_leaves_it_usable",
     Persistent: "test_entries_outlive_the_lifespan",
 }
 
@@ -247,6 +350,10 @@ SEEN_BY_THE_MODEL = {
     DropsTheMissing,
     CountsWhatItWasAsked,
     ScansNewestFirst,
+    TakesPastExpiryForNone,
+    KeepsTheLongerTtl,
+    RemembersTheDead,
+    ScansTheExpired,
     Persistent,
 }
 
@@ -255,6 +362,7 @@ from asynccache.testing import BackendContract
 from broken_backends import make, persistent
 
 class TestBroken(BackendContract):
+    examples = 500  # a failure ends it
     persistent = persistent
 
     def make_backend(self, tmp_path, clock):
@@ -266,7 +374,7 @@ def failed_tests(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, broken: type[MemoryBackend]
 ) -> set[str]:
     """Names of the contract's tests that fail for a backend, on asyncio's own loop."""
-    backends = type(pytest)("broken_backends")
+    backends = ModuleType("broken_backends")
     backends.persistent = broken is Persistent  # type: ignore[attr-defined]  # a module made here
 
     def make(folder: Path, clock: Clock) -> MemoryBackend:
@@ -275,11 +383,11 @@ def failed_tests(
         return broken(clock=clock)
 
     backends.make = make  # type: ignore[attr-defined]  # a module made here
-    monkeypatch.setitem(__import__("sys").modules, "broken_backends", backends)
+    monkeypatch.setitem(sys.modules, "broken_backends", backends)
     pytester.makepyfile(test_broken=CONTRACT_FILE)
     result = pytester.inline_run("-q", "-k", "not uvloop", "-p", "no:cacheprovider", "--tb=no")
     passed, _, failed = result.listoutcomes()
-    assert len(passed) > 10, "a backend broken in one thing keeps most of the contract"
+    assert len(passed) > 5, "the contract ran, and a backend broken in one thing keeps much of it"
     return {report.nodeid.rpartition("::")[2].partition("[")[0] for report in failed}
 
 

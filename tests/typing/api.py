@@ -52,7 +52,9 @@ def hook(event: object) -> None: ...
 
 
 async def asking(cache: CachePipeline) -> None:
-    outcome = await cache.ask("q", system="s", model="m", scope={"tenant": "t"}, control=Control(ttl=1), seed=1)
+    outcome = await cache.ask(
+        "q", system="s", model="m", scope={"tenant": "t"}, control=Control(ttl=1), seed=1
+    )
     assert_type(outcome, Outcome)
     assert_type(outcome.text, str)
     assert_type(outcome.body, bytes)
