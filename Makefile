@@ -45,7 +45,7 @@ $(PEERS): $(READY) requirements/peers.lock
 	@touch $@
 
 demo: $(READY)
-	.venv/bin/asynccache demo --database demo.sqlite
+	.venv/bin/asynccache demo --backend sqlite:///demo.sqlite
 
 test: $(READY)
 	@sh tools/ensure-redis.sh

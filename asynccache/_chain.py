@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 from asynccache._driver import stage_name
 from asynccache._errors import ConfigurationError
 from asynccache._protocols import Backend, Stage, Upstream
+from asynccache._registry import find_dialect
 from asynccache.stages import ExactLookup, MissHandler, Normalize, SingleFlight, Validate, Write
 
 __all__ = ["AnyUpstream", "checked", "standard", "upstream_identity"]
@@ -24,6 +25,7 @@ def standard(
     The writer sits inside the single flight, so that an answer is stored once and whoever asked for it
     may leave meanwhile. The last miss-handler answers when a failure of the cache kept all others from it.
     """
+    find_dialect("chat.completions")  # imported now, rather than while the first caller waits
     asking = MissHandler(upstream)
     return (
         Normalize(max_request_bytes=max_request_bytes),

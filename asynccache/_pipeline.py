@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, TypeVar
 from asynccache._answer_stream import AnswerStream
 from asynccache._chain import AnyUpstream, checked, standard, upstream_identity
 from asynccache._clock import SystemClock
+from asynccache._config import load
 from asynccache._driver import LoopTurn, StageDriver
 from asynccache._errors import (
     ConfigurationError,
@@ -131,6 +133,20 @@ class CachePipeline:
         )
         self._turn: Final = LoopTurn()
         self._opened: AsyncExitStack | None = None
+
+    @classmethod
+    def configured(cls, path: str | os.PathLike[str] | None = None, /, **overrides: Any) -> Self:
+        """A pipeline from a TOML file and ``ASYNCCACHE_*`` variables.
+
+        Args:
+            path: the file; None takes ``ASYNCCACHE_CONFIG``, else ``asynccache.toml`` in the working
+                directory if there is one.
+            overrides: arguments of the constructor; they win over variables, and variables over the file.
+
+        Raises:
+            ConfigurationError: naming the option and where it was given.
+        """
+        return cls(**load(path, os.environ, overrides))
 
     async def __aenter__(self) -> Self:
         if self._opened is not None:

@@ -8,6 +8,7 @@ that no variant pays for what another one left behind.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -98,6 +99,25 @@ async def timed(ask: Ask, bodies: Sequence[Body]) -> list[int]:
         if done > end:
             break
     return samples
+
+
+async def crowded(ask: Ask, bodies: Sequence[Body], *, tasks: int, each: int) -> float:
+    """Nanoseconds of wall clock per call, many tasks calling at once, each in a plain loop of awaits."""
+    made = 0
+    began = time.perf_counter()
+
+    async def one(first: int) -> None:
+        nonlocal made
+        for number in range(first, first + each):
+            await ask(bodies[number % len(bodies)])
+            made += 1
+            if time.perf_counter() - began > TURN:
+                break
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(tasks):
+            group.create_task(one(number * each))
+    return (time.perf_counter() - began) / made * 1e9
 
 
 def turns(cases: Sequence[Case], rounds: int) -> Iterator[tuple[int, Case]]:

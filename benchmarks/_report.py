@@ -76,7 +76,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
 
 
 def print_summaries(title: str, summaries: Sequence[Summary], *, floor: float, peer: float | None) -> None:
-    """Print summaries, fastest first, with each median's ratio to the floor and to the fastest peer."""
+    """Print summaries, fastest first; ``floor`` and ``peer`` are the medians they are compared with."""
     rows = [
         (
             s.name,

@@ -1,26 +1,29 @@
 """What does an exact hit cost, and what does a miss add to the upstream's own time?
 
 2,000 requests, each asked before; the time of the whole awaited call, from the request body to the parsed
-answer. Then new requests to an upstream that answers at once: what remains is the cost of a miss.
+answer. The same with 64 tasks calling at once, where hand-overs to a thread can be shared. Then new requests
+to an upstream that answers at once: what remains is the cost of a miss.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
 import _ours as ours
 import _peers as peers
-from _harness import Case, Summary, Variant, opened, timed, turns, verified
+from _harness import Case, Summary, Variant, crowded, opened, timed, turns, verified
 from _report import Options, conditions, options, print_summaries, save, verdict
-from _workload import Ask, Body, Upstream, answer_document, request_body
+from _workload import Ask, Upstream, answer_document, request_body
 
 MISSES: Final = 200
 """New requests in one turn of a variant: a miss costs what a hundred hits cost, and fills memory."""
+TASKS: Final = 64
+EACH: Final = 32  # hits of each task, so that all of them make about as many as there are requests
 
 
 @asynccontextmanager
@@ -49,40 +52,53 @@ HITS: Final = (
     *(ours.FLOOR, ours.HOP, ours.MEMORY, ours.RESPELLED, ours.SQLITE, ours.COLD),
     *dict.fromkeys((*CALLS, *BARE, *OFF_LOOP)),
 )
-ON_MISS: Final = {
-    variant.name
-    for variant in (
-        *(ours.MEMORY, ours.SQLITE, *CALLS),
-        *(peers.DISKCACHE_THREAD, peers.CASHEWS_DISK),
-    )
-}
+MISSING: Final = (*CALLS, peers.DISKCACHE_THREAD, peers.CASHEWS_DISK)
+ON_MISS: Final = {variant.name for variant in (ours.MEMORY, ours.SQLITE, *MISSING)}
 
 
-async def measure(given: Options) -> tuple[dict[str, Summary], dict[str, Summary]]:
-    """Summaries of hits and of misses, by variant."""
-    misses = max(1, min(MISSES, given.requests // 2))
-    total = given.requests + misses * given.rounds
+@dataclass(frozen=True)
+class Figures:
+    """Summaries by variant: of hits one by one, of 64 tasks' hits (wall clock per hit), of misses."""
+
+    hits: dict[str, Summary]
+    crowds: dict[str, Summary]
+    misses: dict[str, Summary]
+
+
+async def measure(given: Options) -> Figures:
+    fresh = max(1, min(MISSES, given.requests // 2))
+    total = given.requests + fresh * given.rounds
     answers = [answer_document(index) for index in range(total)]
     bodies = [request_body(index) for index in range(total)]
     known = bodies[: given.requests]
+
+    async def one_by_one(case: Case, _: int) -> list[int]:
+        return await timed(case.ask, known)
+
+    async def together(case: Case, _: int) -> list[int]:
+        return [round(await crowded(case.ask, known, tasks=TASKS, each=EACH))]
+
+    async def new_ones(case: Case, number: int) -> list[int]:
+        first = given.requests + number * fresh
+        return await timed(case.ask, bodies[first : first + fresh])
+
     async with opened((ALONE, *HITS), lambda: Upstream(answers)) as (alone, *caches):
         cases = await verified(caches, known)
-        hits = await hitting(cases, known, given.rounds)
+        asked = [case.upstream.calls for case in cases]
+        hits = await taking_turns(cases, given.rounds, one_by_one)
+        crowds = await taking_turns(cases, given.rounds, together)
+        if asked != [case.upstream.calls for case in cases]:
+            raise RuntimeError("the upstream was asked again while hits were timed")
         missing = [alone, *(case for case in cases if case.name in ON_MISS)]
-        missed: dict[str, list[list[int]]] = {case.name: [] for case in missing}
-        for number, case in turns(missing, given.rounds):
-            first = given.requests + number * misses
-            missed[case.name].append(await timed(case.ask, bodies[first : first + misses]))
-    return hits, {name: Summary.of(name, rounds) for name, rounds in missed.items()}
+        return Figures(hits, crowds, await taking_turns(missing, given.rounds, new_ones))
 
 
-async def hitting(cases: Sequence[Case], known: Sequence[Body], rounds: int) -> dict[str, Summary]:
+async def taking_turns(
+    cases: Sequence[Case], rounds: int, turn: Callable[[Case, int], Awaitable[list[int]]]
+) -> dict[str, Summary]:
     samples: dict[str, list[list[int]]] = {case.name: [] for case in cases}
-    for _, case in turns(cases, rounds):
-        asked = case.upstream.calls
-        samples[case.name].append(await timed(case.ask, known))
-        if case.upstream.calls != asked:
-            raise RuntimeError(f"{case.name} asked the upstream again while its hits were timed")
+    for number, case in turns(cases, rounds):
+        samples[case.name].append(await turn(case, number))
     return {name: Summary.of(name, rounds) for name, rounds in samples.items()}
 
 
@@ -90,51 +106,41 @@ def fastest(summaries: dict[str, Summary], variants: Sequence[Variant]) -> float
     return min((summaries[v.name].median for v in variants if v.name in summaries), default=None)
 
 
-def report(hits: dict[str, Summary], misses: dict[str, Summary]) -> None:
-    def of(*variants: Variant) -> list[Summary]:
-        return [hits[variant.name] for variant in variants if variant.name in hits]
+def report(figures: Figures) -> None:
+    hits, crowds, misses = figures.hits, figures.crowds, figures.misses
 
-    floor = hits[ours.FLOOR.name].median
-    memory = hits[ours.MEMORY.name].median
-    cold = hits[ours.COLD.name].median
-    call, bare, off_loop = fastest(hits, CALLS), fastest(hits, BARE), fastest(hits, OFF_LOOP)
-    in_memory = (ours.FLOOR, ours.MEMORY, ours.RESPELLED, ours.SQLITE, *CALLS)
-    beside_bare = (ours.FLOOR, ours.MEMORY, *BARE)
-    from_sqlite = (ours.HOP, ours.COLD, *OFF_LOOP)
-    print_summaries("hit", of(*in_memory), floor=floor, peer=call)
-    print_summaries("hit, beside bare stores in memory", of(*beside_bare), floor=floor, peer=bare)
-    print_summaries("hit, read from SQLite off the event loop", of(*from_sqlite), floor=floor, peer=off_loop)
-    alone = misses[ALONE.name].median
-    print_summaries(
-        "miss, upstream of 0 ms (x floor: of the upstream alone)",
-        list(misses.values()),
-        floor=alone,
-        peer=fastest(misses, CALLS),
-    )
+    def show(title: str, of: dict[str, Summary], rivals: Sequence[Variant], *beside: Variant) -> None:
+        rows = [of[v.name] for v in (*beside, *rivals) if v.name in of]
+        print_summaries(title, rows, floor=of[beside[0].name].median, peer=fastest(of, rivals))
+
+    show("hit", hits, CALLS, ours.FLOOR, ours.MEMORY, ours.RESPELLED, ours.SQLITE)
+    show("hit, beside bare stores in memory", hits, BARE, ours.FLOOR, ours.MEMORY)
+    show("hit, read from SQLite off the event loop", hits, OFF_LOOP, ours.HOP, ours.COLD)
+    show(f"the same, {TASKS} tasks at once: wall clock per hit", crowds, OFF_LOOP, ours.HOP, ours.COLD)
+    show(f"hit, {TASKS} tasks at once: wall clock per hit", crowds, CALLS, ours.FLOOR, ours.MEMORY)
+    show("miss, upstream of 0 ms", misses, MISSING, ALONE, ours.MEMORY, ours.SQLITE)
     print()
+    memory, cold = hits[ours.MEMORY.name].median, hits[ours.COLD.name].median
+    call, bare, off_loop = (fastest(hits, rivals) for rivals in (CALLS, BARE, OFF_LOOP))
+    together = fastest(crowds, OFF_LOOP)
+    added = misses[ours.SQLITE.name].median - misses[ALONE.name].median
     verdict("(a)", "a hit in memory takes 0.6 of the fastest peer's", memory, call and 0.6 * call)
-    verdict("(a)", "a hit in memory takes 4 floors", memory, 4 * floor)
-    verdict("(a)", "the same, bare stores that decode nothing included", memory, bare and 0.6 * bare)
-    half = off_loop and 0.5 * off_loop
-    verdict("(b)", "a hit in SQLite takes 0.5 of the fastest peer's off the loop", cold, half)
-    added = misses[ours.SQLITE.name].median - alone
+    verdict("(a)", "a hit in memory takes 4 floors", memory, 4 * hits[ours.FLOOR.name].median)
+    verdict("(a)", "beside bare stores that decode nothing", memory, bare and 0.6 * bare)
+    verdict("(b)", "a hit in SQLite takes 0.5 of the fastest peer's", cold, off_loop and 0.5 * off_loop)
+    verdict(
+        "(b)", f"the same, {TASKS} tasks at once", crowds[ours.COLD.name].median, together and 0.5 * together
+    )
     verdict("(c)", "a miss adds 500 us, its commit included", added, 500)
 
 
 def main() -> None:
     given = options(__doc__, requests=2_000, rounds=15)
     found = conditions(HITS)
-    hits, misses = asyncio.run(measure(given))
-    report(hits, misses)
+    figures = asyncio.run(measure(given))
+    report(figures)
     if given.save:
-        save(
-            __file__,
-            found,
-            {
-                "hits": [asdict(summary) for summary in hits.values()],
-                "misses": [asdict(summary) for summary in misses.values()],
-            },
-        )
+        save(__file__, found, asdict(figures))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,7 +20,7 @@ from typing import Final
 
 import _ours as ours
 import _peers as peers
-from _harness import TURN, Case, Variant, opened, turns, verified
+from _harness import TURN, Case, Variant, crowded, opened, turns, verified
 from _report import Options, conditions, options, print_table, save, verdict
 from _workload import Ask, Body, Upstream, answer_document, request_body
 
@@ -84,21 +84,6 @@ async def lateness(work: Callable[[], Awaitable[object]]) -> float:
     return worst * 1000
 
 
-async def hitting(ask: Ask, bodies: Sequence[Body]) -> None:
-    """64 tasks, each in a plain loop of awaits, until all hits are made or the turn is over."""
-    end = time.perf_counter() + TURN
-
-    async def one(first: int) -> None:
-        for number in range(HITS):
-            await ask(bodies[(first + number) % len(bodies)])
-            if time.perf_counter() > end:
-                break
-
-    async with asyncio.TaskGroup() as group:
-        for first in range(TASKS):
-            group.create_task(one(first))
-
-
 async def stampedes(given: Options) -> dict[str, Stampedes]:
     answers = [answer_document(index) for index in range(given.rounds)]
     results: dict[str, Stampedes] = {}
@@ -120,7 +105,7 @@ async def stalls(given: Options) -> dict[str, list[float]]:
             if case is nothing:
                 late = await lateness(partial(asyncio.sleep, TURN / 2))
             else:
-                late = await lateness(partial(hitting, case.ask, bodies))
+                late = await lateness(partial(crowded, case.ask, bodies, tasks=TASKS, each=HITS))
             results[case.name].append(round(late, 2))
     return results
 

@@ -569,3 +569,19 @@ async def test_a_sqlite_cache_that_cannot_be_opened_costs_no_answer(tmp_path: Pa
     async with CachePipeline(upstream=echo, backend=url, hooks=[events.append]) as cache:
         assert (await cache.ask("q")).text == "you said q"
     assert any(isinstance(event, StageFailed) for event in events)
+
+
+async def test_a_pipeline_is_configured_by_file_environment_and_arguments(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "cache.toml"
+    file.write_text('backend = "memory://"\nttl = 5\ndefault_model = "from the file"\n')
+    monkeypatch.setenv("ASYNCCACHE_DEFAULT_MODEL", "from the environment")
+    upstream = FakeUpstream()
+    async with CachePipeline.configured(file, upstream=upstream, strict=True) as cache:
+        await cache.ask("q")
+        assert (await cache.ask("q")).hit
+    assert upstream.calls[0]["model"] == "from the environment"
+    monkeypatch.setenv("ASYNCCACHE_TLL", "5")
+    with pytest.raises(ConfigurationError, match="ASYNCCACHE_TLL"):
+        CachePipeline.configured(upstream=upstream)

@@ -178,6 +178,8 @@ class Lane:
             return False
 
     def _connected(self, thread: DatabaseThread) -> sqlite3.Connection:
+        if not self._read_only and self._file.moved():  # what is acknowledged must be where others look
+            self._file.identity = None
         if thread.sqlite is not None and thread.identity == self._file.identity:
             return thread.sqlite
         thread.drop()

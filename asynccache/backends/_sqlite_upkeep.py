@@ -68,7 +68,7 @@ class Upkeep:
         if not idle and wal < _WAL_HARD:
             return False
         tick, self.tick_due = self.tick_due, False
-        if tick and self._file.moved():
+        if tick and self._file.moved():  # when nothing is written, this alone tells the reader
             self._file.identity = None
             return False
         if not self.latch.held():

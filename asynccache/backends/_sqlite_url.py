@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asynccache.backends.sqlite import SqliteBackend
 from asynccache.backends.tiered import behind_memory
@@ -28,7 +28,7 @@ def from_url(url: BackendURL) -> Backend:
         raise url.problem("no file is named; write sqlite:///relative.db or sqlite:////absolute.db")
     if path == ":memory:":
         raise url.problem("a database in memory cannot be shared between connections; write memory://")
-    options = {}
+    options: dict[str, Any] = {}  # an option left out keeps SqliteBackend's own default
     if "max_bytes" in url.options:
         options["max_bytes"] = url.size("max_bytes", 0)
     back = SqliteBackend(path, write_behind=url.flag("write_behind", default=False), **options)

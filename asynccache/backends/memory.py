@@ -54,7 +54,9 @@ class MemoryBackend:
             if value < 1:
                 raise ConfigurationError(f"{name} of a MemoryBackend must be 1 or more, got {value!r}")
         self._now: Final = (SystemClock() if clock is None else clock).now
-        self._lru: Final = LRU[bytes, "Entry"](max_items=max_entries, max_weight=max_bytes, on_drop=self._untag)
+        self._lru: Final = LRU[bytes, "Entry"](
+            max_items=max_entries, max_weight=max_bytes, on_drop=self._untag
+        )
         self._tagged: Final[dict[str, set[bytes]]] = {}  # keys by tag; no empty sets
 
     @asynccontextmanager
@@ -103,6 +105,7 @@ class MemoryBackend:
 
     async def clear(self) -> int:
         """Remove everything; the number of live entries removed."""
+        self._tagged.clear()  # at once, rather than key by key
         return self._lru.clear(self._now())
 
     async def scan(self, partition: bytes | None = None) -> AsyncIterator[Entry]:

@@ -20,6 +20,7 @@ __all__ = ["Tiered"]
 FRONT_TTL: Final = 60.0
 LEAST_MEMORY: Final = 64 * 2**10  # a front below this holds a few entries and only costs
 
+
 @runtime_checkable
 class _Flushable(Protocol):
     async def flush(self) -> None: ...

@@ -117,6 +117,13 @@ def _add_demo(demo: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"how many at a time, up to {_MOST_AT_ONCE}; default 16",
     )
+    demo.add_argument(
+        "--rate",
+        type=_count,
+        default=200,
+        metavar="N",
+        help="how many a second, as customers come; default 200",
+    )
 
 
 def _add_get(get: argparse.ArgumentParser) -> None:

@@ -146,11 +146,15 @@ class _Demo:
         return (await self._backend.measure())["entries"] if isinstance(self._backend, Measurable) else None
 
     async def _ask_concurrently(self, cache: CachePipeline, tally: Tally, asks: list[Ask]) -> None:
-        waiting = iter(asks)
+        # Customers come at a rate, whether or not the earlier ones have been served. Without one, each
+        # answer would be timed against a processor that is busy with all the others.
+        began = time.monotonic()
+        waiting = iter(enumerate(asks))
         with self._report.progress(tally) as advance:
 
             async def work() -> None:
-                for ask in waiting:
+                for index, ask in waiting:
+                    await anyio.sleep(max(0.0, began + index / self._given.rate - time.monotonic()))
                     if self.problems or not await self._answered(cache, tally, ask, show=advance):
                         return
 

@@ -60,8 +60,8 @@ class Report:
                 "questions": f"{len(questions())} customer questions from {ATTRIBUTION}. The questions are "
                 f"real; their repetition is drawn from a Zipf distribution (exponent {EXPONENT:g}) with seed "
                 f"{SEED}.",
-                "requests": f"{len(asks):,}, asking {distinct} different questions, {given.concurrency} at a "
-                "time, every fourth streamed",
+                "requests": f"{len(asks):,}, asking {distinct} different questions, {given.rate:,} a "
+                f"second, at most {given.concurrency} at a time, every fourth streamed",
                 "store": f"{named(self._url)}, {self._holding(entries)}",
             }
         )

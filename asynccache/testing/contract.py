@@ -1,12 +1,10 @@
 """What every backend must do, as tests to inherit."""
 
-# ruff: noqa: S101  (asserts are what tests are made of)
-
 from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -36,7 +34,9 @@ def opened(backend: Backend) -> AbstractAsyncContextManager[None]:
 
 
 class BackendContract:
-    """Inherit, say how your backend is made, and pytest runs the contract against it::
+    """Inherit, say how your backend is made, and pytest runs the contract against it.
+
+    For example::
 
         class TestShelf(BackendContract):
             persistent = True
@@ -101,7 +101,9 @@ class BackendContract:
             pytest.param({"response": Response(b"{}")}, id="no frames"),
             pytest.param({"response": Response(b"", (b"", b"\0\xff", b"data: [DONE]\n\n"))}, id="odd bytes"),
             pytest.param({"response": Response(b"x" * 300_000, (b"y" * 70_000,) * 3)}, id="half a megabyte"),
-            pytest.param({"response": Response(b"{}", tuple(b"%d" % n for n in range(1000)))}, id="1000 frames"),
+            pytest.param(
+                {"response": Response(b"{}", tuple(b"%d" % n for n in range(1000)))}, id="1000 frames"
+            ),
             pytest.param({"ttl": None}, id="no ttl"),
             pytest.param({"tags": ()}, id="no tags"),
             pytest.param({"tags": ("a", "ä b", "a/b", "%", "'", "*")}, id="odd tags"),
@@ -146,7 +148,9 @@ class BackendContract:
         assert await backend.get(entry.key) is None
         assert await backend.get_many([entry.key]) == [None]
 
-    async def test_ttl_counts_from_creation_not_from_storing(self, backend: Backend, clock: FakeClock) -> None:
+    async def test_ttl_counts_from_creation_not_from_storing(
+        self, backend: Backend, clock: FakeClock
+    ) -> None:
         entry = make_entry(created_at=clock.now() - 8, ttl=10.0)
         await backend.put(entry)
         clock.advance(1.75)

@@ -149,18 +149,19 @@ def test_counted_bytes_are_the_real_ones_within_a_quarter(count: int, frames: in
 
 def test_every_part_of_an_entry_counts() -> None:
     plain = make_entry(created_at=0, tags=(), question=None, embedding=None)
-    for fields in (
+    changes: list[dict[str, Any]] = [
         {"response": Response(bytes(1000), plain.response.frames)},
         {"response": Response(plain.response.body, (*plain.response.frames, bytes(1000)))},
         {"question": "q" * 1000},
         {"tags": ("t" * 1000,)},
         {"embedding": bytes(1000)},
-    ):
+    ]
+    for fields in changes:
         larger = make_entry(created_at=0, **{"tags": (), "question": None, "embedding": None, **fields})
         assert size_of(larger) >= size_of(plain) + 900
 
 
 @pytest.mark.parametrize("options", [{"max_entries": 0}, {"max_bytes": 0}, {"max_entries": -1}])
-def test_budget_below_one_is_a_configuration_error(options: dict[str, int]) -> None:
+def test_budget_below_one_is_a_configuration_error(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match="must be 1 or more"):
         MemoryBackend(**options)

@@ -20,6 +20,7 @@ from asynccache._errors import BackendError, BackendUnavailable, ConfigurationEr
 from asynccache._models import Response
 from asynccache._protocols import Backend, Clearable, Clock, Managed, Measurable, Taggable
 from asynccache.backends._sqlite_lane import Lane
+from asynccache.backends._sqlite_thread import DatabaseThread
 from asynccache.backends.sqlite import SqliteBackend
 from asynccache.testing import BackendContract, FakeClock, cancel_at_every_step, make_entry
 
@@ -303,11 +304,17 @@ async def test_entry_too_large_for_the_store_is_refused(path: Path, clock: FakeC
         assert await backend.get(small.key) == small
 
 
-async def test_wal_does_not_grow_without_bound(backend: SqliteBackend, path: Path, clock: FakeClock) -> None:
-    body = os.urandom(100_000)
-    for number in range(600):
-        await backend.put(make_entry(number % 20, created_at=clock.now(), response=Response(body)))
-    assert size(path, "-wal") < 20 * 2**20  # of 60 written
+@pytest.mark.parametrize("idle", [True, False])
+async def test_wal_does_not_grow_without_bound(
+    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, idle: bool
+) -> None:
+    backend = SqliteBackend(path, clock=clock)
+    monkeypatch.setattr(backend._writer, "_between", lambda connection, _: backend._upkeep(connection, idle))
+    large = Response(os.urandom(100_000))
+    async with backend.lifespan():
+        for number in range(600):
+            await backend.put(make_entry(number % 20, created_at=clock.now(), response=large))
+        assert size(path, "-wal") < 20 * 2**20  # of 60 written
 
 
 async def test_resting_wal_is_emptied(backend: SqliteBackend, path: Path, clock: FakeClock) -> None:
@@ -332,6 +339,41 @@ async def test_closed_store_is_a_single_file(path: Path, clock: FakeClock) -> No
             await backend.put(make_entry(number, created_at=clock.now()))
             await backend.get(b"k" * 32)
         assert {each.name for each in path.parent.iterdir()} == {path.name, f"{path.name}-lock"}
+
+
+async def test_closing_writes_all_that_is_queued(path: Path, clock: FakeClock) -> None:
+    backend = SqliteBackend(path, write_behind=True, clock=clock)
+    entries = [make_entry(n, created_at=clock.now()) for n in range(1000)]
+    release = threading.Event()
+    async with backend.lifespan():
+        backend._writer.submit(lambda _: release.wait())
+        for entry in entries:
+            await backend.put(entry)
+        asyncio.get_running_loop().call_later(0.05, release.set)
+    backend = SqliteBackend(path, clock=clock)
+    async with backend.lifespan():
+        assert await backend.get_many([entry.key for entry in entries]) == entries
+
+
+async def test_writer_closes_last_and_so_empties_the_wal(
+    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[DatabaseThread] = []
+    end = DatabaseThread.end
+
+    def noted(thread: DatabaseThread) -> None:
+        ended.append(thread)
+        end(thread)
+
+    monkeypatch.setattr(DatabaseThread, "end", noted)
+    backend = SqliteBackend(path, clock=clock)
+    release = threading.Event()
+    async with backend.lifespan():
+        await backend.put(make_entry(created_at=clock.now()))
+        backend._reader.submit(lambda _: release.wait())
+        expected = [backend._reader._thread, backend._writer._thread]
+        asyncio.get_running_loop().call_later(0.05, release.set)
+    assert ended == expected
 
 
 async def test_put_behind_returns_at_once_and_flush_waits(path: Path, clock: FakeClock) -> None:
@@ -397,11 +439,12 @@ def test_loop_that_ends_without_closing_leaves_no_hang(path: Path) -> None:
     code = (
         "import asyncio, sys\n"
         "from asynccache.backends.sqlite import SqliteBackend\n"
+        "backend = SqliteBackend(sys.argv[1])\n"
+        "lifespan = backend.lifespan()\n"
         "async def main():\n"
-        "    backend = SqliteBackend(sys.argv[1])\n"
-        "    await backend.lifespan().__aenter__()\n"
+        "    await lifespan.__aenter__()\n"
         "    await backend.get(b'k' * 32)\n"
-        "asyncio.run(main())\n"
+        "asyncio.new_event_loop().run_until_complete(main())  # asyncio.run would close the generators\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(path)], timeout=20, check=False, capture_output=True

@@ -165,6 +165,16 @@ async def test_file_system_that_turns_read_only_is_an_error_until_it_turns_back(
             assert await backend.get(entry.key) == entry
 
 
+async def test_connection_that_cannot_write_is_replaced(backend: SqliteBackend, clock: FakeClock) -> None:
+    await works(backend)
+    await backend._writer.submit(lambda c: c.execute("PRAGMA query_only = ON"))
+    for _ in range(2):
+        with pytest.raises(BackendUnavailable, match="cannot be opened, read or written"):
+            await works(backend, 1)
+    clock.advance(1)
+    await works(backend, 1)
+
+
 # Full disks
 
 
@@ -275,6 +285,16 @@ async def test_lock_held_by_another_process_is_waited_for_and_then_an_error(
     other.close()
     await waiting
     assert await backend.get(entry.key) == entry
+
+
+async def test_lock_is_waited_for_more_than_once(
+    backend: SqliteBackend, path: Path, clock: FakeClock
+) -> None:
+    await works(backend)
+    other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    asyncio.get_running_loop().call_later(0.09, other.close)  # longer than busy_timeout
+    await works(backend, 1)
 
 
 async def test_cancelled_write_leaves_no_transaction_open(

@@ -319,7 +319,7 @@ async def test_removal_counts_an_entry_only_the_front_has(
 
 @READS
 @REMOVALS
-async def test_read_under_way_does_not_resurrect_a_removed_entry(  # noqa: PLR0917
+async def test_read_under_way_does_not_resurrect_a_removed_entry(
     tiered: Tiered,
     front: MemoryBackend,
     back: Stepped,
@@ -347,7 +347,7 @@ async def test_read_under_way_does_not_resurrect_a_removed_entry(  # noqa: PLR09
 
 @READS
 @REMOVALS
-async def test_read_begun_during_a_removal_does_not_outlast_it(  # noqa: PLR0917
+async def test_read_begun_during_a_removal_does_not_outlast_it(
     tiered: Tiered,
     front: MemoryBackend,
     back: Stepped,

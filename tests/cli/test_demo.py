@@ -146,7 +146,7 @@ def server(status: int, seen: list[str | None]) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(b"{}")
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  (the name it has there)
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as listening:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import anyio
 import pytest
@@ -69,9 +70,13 @@ async def test_result_that_arrives_with_the_cancellation_is_lost() -> None:
 
     async def borrow() -> None:
         handed = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_soon(lambda: handed.done() or handed.set_result(free.pop()))
-        thing = await handed
-        free.append(thing)
+
+        def hand_over() -> None:
+            if not handed.done():
+                handed.set_result(free.pop())
+
+        asyncio.get_running_loop().call_soon(hand_over)
+        free.append(await handed)
 
     async def check() -> None:
         assert free, "lost"
@@ -83,12 +88,10 @@ async def test_result_that_arrives_with_the_cancellation_is_lost() -> None:
 
 async def test_swallowed_cancellation_is_an_error() -> None:
     async def deaf() -> None:
-        try:
+        with suppress(asyncio.CancelledError):
             await checkpoint()
-        except asyncio.CancelledError:
-            pass
 
-    with pytest.raises(AssertionError, match="cancelled at suspension 1 .*, it went on to its end"):
+    with pytest.raises(AssertionError, match=r"cancelled at suspension 1 .*, it went on to its end"):
         await cancel_at_every_step(deaf)
 
 
@@ -109,7 +112,7 @@ async def test_cleanup_that_suspends_may_finish() -> None:
     async def tidy() -> None:
         nonlocal cleaned
         try:
-            await anyio.sleep(0)
+            await checkpoint()
         finally:
             with anyio.CancelScope(shield=True):
                 await asyncio.sleep(0)
@@ -153,8 +156,8 @@ async def test_endless_coroutine_is_given_up() -> None:
     async def endless() -> None:
         nonlocal started
         started += 1
-        while True:
-            await asyncio.sleep(0)
+        while started:
+            await checkpoint()
 
     with pytest.raises(AssertionError, match="still going after 1000 suspensions"):
         await cancel_at_every_step(endless)

@@ -359,10 +359,10 @@ SEEN_BY_THE_MODEL = {
 
 CONTRACT_FILE = """
 from asynccache.testing import BackendContract
-from broken_backends import make, persistent
+from broken_backends import examples, make, persistent
 
 class TestBroken(BackendContract):
-    examples = 500  # a failure ends it
+    examples = examples
     persistent = persistent
 
     def make_backend(self, tmp_path, clock):
@@ -375,14 +375,16 @@ def failed_tests(
 ) -> set[str]:
     """Names of the contract's tests that fail for a backend, on asyncio's own loop."""
     backends = ModuleType("broken_backends")
-    backends.persistent = broken is Persistent  # type: ignore[attr-defined]  # a module made here
+    # The first failure ends the search; where none is expected, a few histories do.
+    backends.examples = 500 if broken in SEEN_BY_THE_MODEL else 5  # type: ignore[attr-defined]
+    backends.persistent = broken is Persistent  # type: ignore[attr-defined]
 
     def make(folder: Path, clock: Clock) -> MemoryBackend:
         if issubclass(broken, Persistent):
             return broken(folder, clock)
         return broken(clock=clock)
 
-    backends.make = make  # type: ignore[attr-defined]  # a module made here
+    backends.make = make  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "broken_backends", backends)
     pytester.makepyfile(test_broken=CONTRACT_FILE)
     result = pytester.inline_run("-q", "-k", "not uvloop", "-p", "no:cacheprovider", "--tb=no")

@@ -48,6 +48,19 @@ async def test_request_without_a_free_connection_waits_and_then_times_out(wire: 
         assert (await upstream.fetch(wire.request())).body == OK
 
 
+async def test_idle_connection_is_closed_before_the_server_does_it(
+    wire: type[Wire], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asynccache.upstreams.openai._KEEPALIVE_SECONDS", 0.05)
+    async with wire.asking(lambda exchange: exchange.send(wire.whole(200, OK))) as (upstream, raw):
+        await upstream.fetch(wire.request())
+        await upstream.fetch(wire.request())
+        assert raw.connections == 1
+        await asyncio.sleep(0.1)
+        await upstream.fetch(wire.request())
+        assert raw.connections == 2
+
+
 async def leak(upstream: OpenAIUpstream, url: str) -> httpx2.Response:
     """Take a connection out of the pool behind the upstream's back, as a lost request does."""
     client = pool_of(upstream).client

@@ -7,6 +7,7 @@ import gzip
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import httpx2
 import orjson
 import pytest
@@ -180,7 +181,7 @@ async def test_endless_error_body_is_cut(wire: type[Wire]) -> None:
             await exchange.send(wire.chunk(b"x" * 10_000))
 
     async with wire.asking(answer) as (upstream, raw):
-        with pytest.raises(UpstreamServerError) as caught:
+        with pytest.raises(UpstreamServerError) as caught, anyio.fail_after(5):
             await upstream.fetch(wire.request())
         await raw.all_closed()
     assert caught.value.body == b"x" * 65_536

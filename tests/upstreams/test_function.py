@@ -138,6 +138,18 @@ async def test_answer_of_any_form_can_be_streamed(function: Answering, wire: typ
     assert assembled["choices"][0]["finish_reason"] == "stop"
 
 
+async def test_streamed_text_names_its_speaker_once(wire: type[Wire]) -> None:
+    stream = await CallableUpstream(yields_text).stream(wire.request())
+    chunks = [orjson.loads(frame) async for frame in stream]
+    assert [chunk["choices"][0]["delta"] for chunk in chunks] == [
+        {"role": "assistant", "content": "hello"},
+        {"content": " there"},
+        {},
+    ]
+    assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
+    assert len({chunk["id"] for chunk in chunks}) == 1
+
+
 async def test_bytes_are_taken_as_they_are(wire: type[Wire]) -> None:
     body = b'{ "choices": [] }'
 

@@ -30,6 +30,7 @@ def single_bytes(text: bytes) -> list[bytes]:
         (b"data: one\r\n\r\ndata: two\r\n\r\n", [b"one", b"two"]),
         (b"data: one\r\rdata: two\r\r", [b"one", b"two"]),
         (b"data: one\ndata: two\n\n", [b"one\ntwo"]),
+        (b"data: one\r\ndata: two\r\n\r\n", [b"one\ntwo"]),
         (b"data:no space\n\n", [b"no space"]),
         (b"data:  two spaces\n\n", [b" two spaces"]),
         (b": keep-alive\n\ndata: one\n: in between\n\n", [b"one"]),

@@ -147,6 +147,15 @@ async def test_other_answer_to_a_stream_request_is_an_error(
     assert type(error) is kind
 
 
+async def test_answer_that_cannot_be_streamed_gives_its_connection_back(wire: type[Wire]) -> None:
+    bad = wire.whole(200, b"<html>")
+    async with wire.asking(lambda e: e.send(bad), max_connections=1, timeout=1) as (upstream, raw):
+        for _ in range(3):
+            with pytest.raises(UpstreamInvalidAnswer):
+                await upstream.stream(wire.request())
+        assert raw.connections == 1
+
+
 async def test_finished_stream_gives_its_connection_back(wire: type[Wire]) -> None:
     async def answer(exchange: Exchange) -> None:
         await exchange.send(wire.events_head(), *wire.chunks(wire.event("a", "stop") + DONE, 20))
