@@ -34,12 +34,19 @@ class Cached(Protocol[P, R_co]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R_co: ...
 
+    # In turn: a classmethod; a function seen on its class; a method; a staticmethod seen on an instance.
+    @overload
+    def __get__(
+        self: Cached[Concatenate[type[S], Q], R_co], instance: S | None, owner: type[S], /
+    ) -> Cached[Q, R_co]: ...
     @overload
     def __get__(self, instance: None, owner: type | None = None, /) -> Cached[P, R_co]: ...
     @overload
     def __get__(
         self: Cached[Concatenate[S, Q], R_co], instance: S, owner: type | None = None, /
     ) -> Cached[Q, R_co]: ...
+    @overload
+    def __get__(self, instance: object, owner: type | None = None, /) -> Cached[P, R_co]: ...
 
     def cache_clear(self) -> None:
         """Forget all results, of every version, in memory and in the backend.
@@ -67,12 +74,19 @@ class AsyncCached(Protocol[P, R_co]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R_co]: ...
 
+    # As in Cached.
+    @overload
+    def __get__(
+        self: AsyncCached[Concatenate[type[S], Q], R_co], instance: S | None, owner: type[S], /
+    ) -> AsyncCached[Q, R_co]: ...
     @overload
     def __get__(self, instance: None, owner: type | None = None, /) -> AsyncCached[P, R_co]: ...
     @overload
     def __get__(
         self: AsyncCached[Concatenate[S, Q], R_co], instance: S, owner: type | None = None, /
     ) -> AsyncCached[Q, R_co]: ...
+    @overload
+    def __get__(self, instance: object, owner: type | None = None, /) -> AsyncCached[P, R_co]: ...
 
     def cache_clear(self) -> Awaitable[None]:
         """As ``Cached.cache_clear``. At once in memory; await it to wait for the backend, or do not."""

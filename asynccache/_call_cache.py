@@ -17,7 +17,7 @@ from asynccache._errors import BackendError, ConfigurationError, CorruptEntry
 from asynccache._events import StageFailed
 from asynccache._lru import LRU
 from asynccache._models import Entry, Response
-from asynccache._portal import PORTAL
+from asynccache._portal import PORTAL, PortalClosed
 from asynccache._values import from_json, to_json
 from asynccache.backends._fork import watch_forks
 
@@ -208,7 +208,8 @@ class CallCache(Generic[P, F]):
         """Count and report a failure that is passed over."""
         with self._lock:
             self._errors += 1
-        self._report(error)
+        if not isinstance(error, PortalClosed):  # at the end of the program there is nowhere to report to
+            self._report(error)
 
     def _report(self, error: BackendError) -> None:
         event = StageFailed(f"cached {self._key.identity}", error)

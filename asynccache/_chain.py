@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from asynccache._driver import stage_name
 from asynccache._errors import ConfigurationError
-from asynccache._protocols import Backend, Stage, Upstream
+from asynccache._express import Express
+from asynccache._protocols import Backend, Instant, Stage, Upstream
 from asynccache._registry import find_dialect
-from asynccache.stages import ExactLookup, MissHandler, Normalize, SingleFlight, Validate, Write
+from asynccache.stages import ENTRY_CHECKS, ExactLookup, MissHandler, Normalize, SingleFlight, Validate, Write
 
-__all__ = ["AnyUpstream", "checked", "standard", "upstream_identity"]
+__all__ = ["AnyUpstream", "Chain", "checked", "standard", "upstream_identity"]
 
 AnyUpstream: TypeAlias = "str | Upstream | Callable[..., Any]"
 
 
+class Chain(NamedTuple):
+    """Stages, and the short way past them where there is one."""
+
+    stages: tuple[Stage, ...]
+    express: Express | None = None
+
+
 def standard(
     upstream: Upstream, backend: Backend, *, abandoned: Literal["close", "finish"], max_request_bytes: int
-) -> tuple[Stage, ...]:
+) -> Chain:
     """The standard chain.
 
     The writer sits inside the single flight, so that an answer is stored once and whoever asked for it
@@ -27,16 +35,19 @@ def standard(
     """
     find_dialect("chat.completions")  # imported now, rather than while the first caller waits
     asking = MissHandler(upstream)
-    return (
-        Normalize(max_request_bytes=max_request_bytes),
+    normalize = Normalize(max_request_bytes=max_request_bytes)
+    stages = (
+        normalize,
         ExactLookup(backend),
         Validate(),
         SingleFlight(asking, Write(backend), abandoned=abandoned),
         asking,
     )
+    express = Express(normalize.keyring, backend, ENTRY_CHECKS) if isinstance(backend, Instant) else None
+    return Chain(stages, express)
 
 
-def checked(stages: Iterable[Stage]) -> tuple[Stage, ...]:
+def checked(stages: Iterable[Stage]) -> Chain:
     """A custom chain.
 
     Raises:
@@ -52,7 +63,7 @@ def checked(stages: Iterable[Stage]) -> tuple[Stage, ...]:
                 f"stages: {stage_name(stage)} is not a stage: a stage is an async function, or an object "
                 "with an async __call__, that takes an Exchange and returns one"
             )
-    return chain
+    return Chain(chain)
 
 
 def upstream_identity(upstream: AnyUpstream) -> str:

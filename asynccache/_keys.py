@@ -146,6 +146,15 @@ class Keyring:
             self._remember(spelling, made)
         return made
 
+    def recall(self, request: Request) -> Fingerprint | None:
+        """The fingerprint of a spelling seen before; None for any other, and for what cannot be spelled."""
+        scope = request.scope
+        owner = (request.dialect, scope.tenant, scope.user, scope.namespace, request.control.version)
+        try:
+            return self._memo.get((owner, orjson.dumps(request.body, _plain, orjson.OPT_SORT_KEYS)))
+        except (TypeError, RecursionError):
+            return None
+
     def _remember(self, spelling: _Spelling, made: Fingerprint) -> None:
         self._memo[spelling] = made
         self._memo_size += 2 * len(spelling[1])

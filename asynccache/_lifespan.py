@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
 
 from asynccache._protocols import Managed
 
-__all__ = ["Nursery", "SharedLifespan", "entered", "own_task_cancelled"]
+__all__ = ["Nursery", "SharedLifespan", "entered", "own_task_cancelled", "to_its_end"]
 
 
 def own_task_cancelled() -> bool:
@@ -28,6 +29,24 @@ async def entered(*parts: object) -> AsyncIterator[None]:
             if isinstance(part, Managed):
                 await stack.enter_async_context(part.lifespan())
         yield
+
+
+async def to_its_end(work: Coroutine[Any, Any, object]) -> None:
+    """Await ``work`` though the caller is cancelled meanwhile, in whichever way; the cancellation follows after.
+
+    A shielded scope alone keeps off anyio's cancellation, not that of ``Task.cancel()``.
+    """
+    task = asyncio.get_running_loop().create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    with anyio.CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                cancelled = error
+    task.result()
+    if cancelled is not None:
+        raise cancelled
 
 
 class SharedLifespan:
@@ -60,12 +79,14 @@ class SharedLifespan:
         try:
             yield
         finally:
-            with anyio.CancelScope(shield=True):
-                async with lock:
-                    self._users -= 1
-                    if self._users == 0 and self._held is not None:
-                        held, self._held = self._held, None
-                        await held.__aexit__(None, None, None)
+            await to_its_end(self._leave(lock))
+
+    async def _leave(self, lock: asyncio.Lock) -> None:
+        async with lock:
+            self._users -= 1
+            if self._users == 0 and self._held is not None:
+                held, self._held = self._held, None
+                await held.__aexit__(None, None, None)
 
 
 class Nursery:
@@ -98,8 +119,7 @@ class Nursery:
             yield
         finally:
             self._closing.set()
-            with anyio.CancelScope(shield=True):
-                await asyncio.wait([self._host])
+            await to_its_end(asyncio.wait([self._host]))
             self._group = None
 
     async def _run(self, ready: asyncio.Event, closing: asyncio.Event) -> None:

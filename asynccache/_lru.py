@@ -60,6 +60,15 @@ class LRU(Generic[K, V]):
         self._items.move_to_end(key)
         return item[0]
 
+    def hit(self, key: K, now: float) -> V | None:
+        """As ``get``, but finding nothing counts as nothing: for a look before the real one."""
+        item = self._items.get(key)
+        if item is None or now >= item[1]:
+            return None
+        self.hits += 1
+        self._items.move_to_end(key)
+        return item[0]
+
     def peek(self, key: K, now: float) -> V | None:
         """The live value or None, with no effect on order, counters or contents."""
         item = self._items.get(key)

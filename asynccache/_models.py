@@ -175,18 +175,14 @@ class Request:
     partition: bytes = b""
     question: str | None = field(default=None, repr=False)
 
+    @classmethod
+    def plain(cls, body: Mapping[str, Any], scope: Scope, control: Control) -> Request:
+        """A chat-completions request, not normalized."""
+        return _request(body, "chat.completions", scope, control, b"", b"", None)
+
     def identified(self, key: bytes, partition: bytes, question: str | None) -> Request:
         """The same request with its key, partition and question."""
-        # On the path of every hit: the slots set directly cost half of what a frozen __init__ does.
-        made = object.__new__(Request)
-        _set_body(made, self.body)
-        _set_dialect(made, self.dialect)
-        _set_scope(made, self.scope)
-        _set_control(made, self.control)
-        _set_key(made, key)
-        _set_partition(made, partition)
-        _set_question(made, question)
-        return made
+        return _request(self.body, self.dialect, self.scope, self.control, key, partition, question)
 
     def __repr__(self) -> str:
         return f"<Request {self.dialect} {self.key.hex()[:8] or 'not normalized'}>"
@@ -195,6 +191,27 @@ class Request:
 _set_body, _set_dialect, _set_scope, _set_control, _set_key, _set_partition, _set_question = (
     getattr(Request, each.name).__set__ for each in fields(Request)
 )
+
+
+def _request(
+    body: Mapping[str, Any],
+    dialect: str,
+    scope: Scope,
+    control: Control,
+    key: bytes,
+    partition: bytes,
+    question: str | None,
+) -> Request:
+    # On the path of every hit: the slots set directly cost half of what a frozen __init__ does.
+    made = object.__new__(Request)
+    _set_body(made, body)
+    _set_dialect(made, dialect)
+    _set_scope(made, scope)
+    _set_control(made, control)
+    _set_key(made, key)
+    _set_partition(made, partition)
+    _set_question(made, question)
+    return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +314,9 @@ class Asked(NamedTuple):
     """The driver's generation then: an answer of an older one is never stored."""
 
 
+_NO_NOTES: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
 class Exchange(NamedTuple):
     """The state of one request on its way through the stages.
 
@@ -325,8 +345,17 @@ class Exchange(NamedTuple):
     """Set when the upstream is asked."""
     embedding: Any = None
     """float32 array, shape (dim,), of the question; None until computed."""
-    notes: Mapping[str, Any] = MappingProxyType({})
+    notes: Mapping[str, Any] = _NO_NOTES
     """For custom stages to pass values to later ones."""
+
+    @classmethod
+    def answered(
+        cls, request: Request, mode: Mode, driver: Driver, started: float, accepted: Candidate
+    ) -> Exchange:
+        """An exchange that is over: its one candidate was accepted."""
+        entry, source, _, _ = accepted
+        answer = (accepted,), entry.response, source, accepted
+        return _new_tuple(cls, (request, mode, driver, started, *answer, (), None, None, None, _NO_NOTES))
 
     def asking(self, request: Request) -> Exchange:
         """Replace the request, e.g. by its normalized form."""

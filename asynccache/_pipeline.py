@@ -112,11 +112,11 @@ class CachePipeline:
             namespace = upstream_identity(upstream) if namespace is None else namespace
         self._backend = open_backend(backend) if isinstance(backend, str) else backend
         if stages is not None:
-            self._stages = checked(stages)
+            self._chain = checked(stages)
         else:
             assert upstream is not None and self._backend is not None  # noqa: S101, PT018  (see above)
             answering = as_upstream(upstream, **({} if api_key is None else {"api_key": api_key}))
-            self._stages = standard(
+            self._chain = standard(
                 answering, self._backend, abandoned=abandoned, max_request_bytes=max_request_bytes
             )
         self._needs_model: Final = isinstance(upstream, str) and default_model is None
@@ -152,7 +152,7 @@ class CachePipeline:
         if self._opened is not None:
             raise PipelineClosed("this pipeline is open already; share it, or make a second one")
         stack = AsyncExitStack()
-        await stack.enter_async_context(entered(self._backend, *self._stages))
+        await stack.enter_async_context(entered(self._backend, *self._chain.stages))
         self._opened = stack
         return self
 
@@ -257,6 +257,9 @@ class CachePipeline:
 
     def _request(self, given: object, scope: ScopeLike, control: ControlLike) -> Request:
         """A request as this pipeline asks it: with its default model and its namespace."""
+        # A dict is by far the most frequent, and asking the abstract Mapping is slow.
+        if not isinstance(given, (dict, Request, Mapping)):
+            raise InvalidRequest("body", f"expected a mapping, got {type(given).__name__}")
         if isinstance(given, Request):
             if scope is not None or control is not None:
                 raise InvalidRequest(
@@ -264,15 +267,13 @@ class CachePipeline:
                 )
             placed = self._placed(given.scope)
             return given if placed is given.scope else replace(given, scope=placed)
-        if not isinstance(given, Mapping):
-            raise InvalidRequest("body", f"expected a mapping, got {type(given).__name__}")
         body = given if given.get("model") is not None else self._with_model(given)
         if scope is None:
             scope = self._scope if self._scope_from is None else self._scope_from(body)
-        return Request(
-            body=body,
-            scope=scope if scope is self._scope else self._placed(Scope.of(scope)),
-            control=NO_CONTROL if control is None else Control.of(control),
+        return Request.plain(
+            body,
+            scope if scope is self._scope else self._placed(Scope.of(scope)),
+            NO_CONTROL if control is None else Control.of(control),
         )
 
     def _with_model(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -293,8 +294,14 @@ class CachePipeline:
             raise PipelineClosed("use `async with CachePipeline(...) as cache:`, and ask inside it")
         driver = self._driver
         started = driver.clock.monotonic()
+        stages, express = self._chain
+        if express is not None:
+            at_hand = express(request, mode, driver, started)
+            if at_hand is not None:
+                driver.served(at_hand)
+                return at_hand
         try:
-            exchange = await driver.run(Exchange(request, mode, driver, started), self._stages)
+            exchange = await driver.run(Exchange(request, mode, driver, started), stages)
             if exchange.answer is None:
                 if request.control.only_if_cached:
                     raise NotCached("no stored answer may be served, and only_if_cached was asked for")

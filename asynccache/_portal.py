@@ -23,14 +23,23 @@ from asynccache._errors import BackendError, BackendUnavailable
 from asynccache._lifespan import Nursery, own_task_cancelled
 from asynccache.backends._fork import watch_forks
 
-__all__ = ["PORTAL", "Portal", "Resident"]
+__all__ = ["PORTAL", "Portal", "PortalClosed", "Resident"]
 
 T = TypeVar("T")
 
 EXIT_PATIENCE: Final = 5.0
 """Seconds the end of the program waits for what lives here to close; its thread is a daemon."""
+GRACE: Final = 1.0
+"""Seconds more, for what has been cancelled then."""
 RETRY_AFTER: Final = 1.0
 """Seconds between attempts to open what could not be opened."""
+
+
+class PortalClosed(BackendUnavailable):
+    """The program is ending; no fault of the backend, and nobody's to hear of."""
+
+    def __init__(self) -> None:
+        super().__init__("the program is ending")
 
 
 class _House:
@@ -58,21 +67,21 @@ class Portal:
     def house(self) -> _House:
         """Where work runs. For the portal's own thread, while it is open."""
         if self._house is None:
-            raise BackendUnavailable("the portal is closed")
+            raise PortalClosed
         return self._house
 
     async def run(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Await ``work()`` in the portal, from any event loop; cancelling the caller cancels the work.
 
         Raises:
-            BackendUnavailable: the program is ending.
+            PortalClosed: the program is ending.
         """
         try:
             return await asyncio.wrap_future(self.start(work))
         except asyncio.CancelledError as error:
             if own_task_cancelled():
                 raise
-            raise BackendUnavailable("the program is ending") from error
+            raise PortalClosed from error
 
     def run_blocking(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """As ``run``, for plain threads."""
@@ -80,7 +89,7 @@ class Portal:
         try:
             return future.result()
         except CancelledError as error:
-            raise BackendUnavailable("the program is ending") from error
+            raise PortalClosed from error
         except BaseException:
             future.cancel()
             raise
@@ -89,7 +98,7 @@ class Portal:
         """Begin ``work()`` in the portal. Never blocks, except for the first call, which starts the thread.
 
         Raises:
-            BackendUnavailable: the program is ending.
+            PortalClosed: the program is ending.
         """
         house = self._house or self._open()
         coroutine = work()
@@ -97,14 +106,14 @@ class Portal:
             return asyncio.run_coroutine_threadsafe(coroutine, house.loop)
         except RuntimeError as error:
             coroutine.close()
-            raise BackendUnavailable("the program is ending") from error
+            raise PortalClosed from error
 
     def _open(self) -> _House:
         with self._lock:
             if self._house is not None:
                 return self._house
             if self._ended:
-                raise BackendUnavailable("the program is ending")
+                raise PortalClosed
             started: Future[_House] = Future()
             thread = threading.Thread(
                 target=lambda: asyncio.run(_live(started)), name="asynccache-portal", daemon=True
@@ -112,7 +121,7 @@ class Portal:
             try:
                 thread.start()
             except RuntimeError as error:  # no threads any more: the interpreter is going down
-                raise BackendUnavailable("the program is ending") from error
+                raise PortalClosed from error
             if self._thread is None:
                 atexit.register(self.close)
             self._thread = thread
@@ -120,12 +129,12 @@ class Portal:
             return self._house
 
     def close(self) -> None:
-        """Close everything that lives here, within ``EXIT_PATIENCE`` seconds; for the end of the program."""
+        """Close what lives here, or give up after ``EXIT_PATIENCE`` seconds; for the end of the program."""
         with self._lock:
             house, self._house, self._ended = self._house, None, True
         if house is not None and self._thread is not None:
             house.loop.call_soon_threadsafe(house.closing.set)
-            self._thread.join(EXIT_PATIENCE)
+            self._thread.join(EXIT_PATIENCE + GRACE)
 
     # Around a fork
 
@@ -203,7 +212,7 @@ class Resident:
                 opened.exception()  # perhaps nobody waits any more
         finally:
             if not opened.done():
-                opened.set_exception(BackendUnavailable("the program is ending"))
+                opened.set_exception(PortalClosed())
                 opened.exception()
             house.residents -= 1
             if house.residents == 0:

@@ -19,6 +19,7 @@ __all__ = [
     "Dialect",
     "Driver",
     "Hook",
+    "Instant",
     "Managed",
     "Measurable",
     "Stage",
@@ -115,6 +116,15 @@ class Backend(Protocol):
 
         Changes made meanwhile may or may not show.
         """
+        ...
+
+
+@runtime_checkable
+class Instant(Protocol):
+    """A backend that holds some entries where a look costs no wait."""
+
+    def at_hand(self, key: bytes) -> Entry | None:
+        """The entry, if it can be had without waiting; None says nothing about what ``get`` would find."""
         ...
 
 

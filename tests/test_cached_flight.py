@@ -46,12 +46,6 @@ async def settled() -> None:
         await asyncio.sleep(0)
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    with anyio.fail_after(10):
-        while not condition():
-            await asyncio.sleep(0.001)
-
-
 async def test_calls_at_the_same_time_run_the_function_once() -> None:
     gate = Gate()
     function = cached(_through(gate))
@@ -176,7 +170,7 @@ async def test_call_runs_in_the_context_of_its_first_caller() -> None:
         tenant.set(name)
         return await function()
 
-    assert await asyncio.gather(caller("a"), caller("b")) == ["a", "a"]
+    assert await asyncio.gather(caller("a"), caller("b")) == ["a", "a"]  # type: ignore[comparison-overlap]
 
 
 async def test_call_that_comes_back_to_itself_does_not_wait_for_itself() -> None:

@@ -8,20 +8,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from asynccache import _call_store
 from asynccache._cached import cached
 from asynccache._errors import BackendError, BackendUnavailable, ConfigurationError, InvalidRequest
 from asynccache._events import Event, StageFailed
-from asynccache._models import Entry
+from asynccache._models import Entry, Response
 from asynccache._registry import open_backend
 from asynccache.backends import MemoryBackend
 from asynccache.instrumentation import structlog as logging
@@ -76,7 +77,7 @@ class Watched(MemoryBackend):
 
     async def put(self, entry: Entry) -> None:
         self.putting.set()
-        while not self.may_put.is_set():
+        while not self.may_put.is_set():  # noqa: ASYNC110  (set by another thread)
             await asyncio.sleep(0.001)
         await self._turn()
         await super().put(entry)
@@ -185,7 +186,7 @@ def test_one_function_serves_several_loops_and_threads_through_one_file(url: str
         return x
 
     async def many() -> list[int]:
-        return await asyncio.gather(*(later(x) for x in range(20)))
+        return list(await asyncio.gather(*(later(x) for x in range(20))))
 
     with ThreadPoolExecutor(4) as pool:
         loops = [pool.submit(lambda: asyncio.run(many())) for _ in range(4)]
@@ -207,7 +208,8 @@ async def test_functions_that_name_one_url_share_one_backend(url: str) -> None:
 
 
 async def test_backend_is_asked_once_for_calls_at_the_same_time() -> None:
-    backend, runs = Watched(), []
+    backend = Watched()
+    runs: list[Any] = []
     function = echo(backend, runs)
     assert await asyncio.gather(*(function(1) for _ in range(20))) == [1] * 20
     assert (backend.gets, runs) == (1, [1])
@@ -224,7 +226,8 @@ async def test_entry_is_a_call_of_its_function_and_nothing_else() -> None:
 
 async def test_stored_result_is_never_served_from_its_expiry_on() -> None:
     clock = FakeClock()
-    backend, runs = Watched(clock), []
+    backend = Watched(clock)
+    runs: list[Any] = []
     await echo(backend, runs, ttl=100, clock=clock)(1)
     clock.advance(60)
     half_way = echo(backend, runs, ttl=100, clock=clock)
@@ -237,7 +240,8 @@ async def test_stored_result_is_never_served_from_its_expiry_on() -> None:
 
 async def test_shorter_ttl_holds_for_what_was_stored_under_a_longer_one() -> None:
     clock = FakeClock()
-    backend, runs = Watched(clock), []
+    backend = Watched(clock)
+    runs: list[Any] = []
     await echo(backend, runs, clock=clock)(1)
     clock.advance(9)
     await echo(backend, runs, ttl=10, clock=clock)(1)
@@ -249,7 +253,8 @@ async def test_shorter_ttl_holds_for_what_was_stored_under_a_longer_one() -> Non
 
 async def test_clock_set_back_does_not_lengthen_a_life() -> None:
     clock = FakeClock()
-    backend, runs = Watched(clock), []
+    backend = Watched(clock)
+    runs: list[Any] = []
     await echo(backend, runs, ttl=10, clock=clock)(1)
     clock.jump(-1000)
     function = echo(backend, runs, ttl=10, clock=clock)
@@ -263,7 +268,8 @@ async def test_clock_set_back_does_not_lengthen_a_life() -> None:
 async def test_result_that_json_would_change_stays_in_memory_and_is_reported_once(
     reported: list[Event],
 ) -> None:
-    backend, runs = Watched(), []
+    backend = Watched()
+    runs: list[Any] = []
     function = echo(backend, runs, key=str)
     for value in ((1, 2), {1: 2}, object, (1, 2)):
         assert await function(value) is value or value == (1, 2)
@@ -281,7 +287,8 @@ async def test_result_that_json_would_change_stays_in_memory_and_is_reported_onc
     "error", [BackendUnavailable("down"), OSError("not in the contract")], ids=["own", "foreign"]
 )
 async def test_failing_backend_is_reported_and_passed_over(reported: list[Event], error: Exception) -> None:
-    backend, runs = Watched(), []
+    backend = Watched()
+    runs: list[Any] = []
     backend.error = error
     function = echo(backend, runs)
     assert await function(1) == 1
@@ -338,12 +345,17 @@ async def test_backend_that_cannot_be_opened_is_passed_over(reported: list[Event
 
 
 async def test_damaged_entry_is_a_miss(reported: list[Event]) -> None:
-    backend, runs = Watched(), []
+    backend = Watched()
+    runs: list[Any] = []
     await echo(backend, runs)(1)
     (entry,) = await backend.entries()
-    for damage in ({"response": type(entry.response)(b"{")}, {"partition": bytes(32)}, {"dialect": "other"}):
-        fields = {name: getattr(entry, name) for name in entry.__slots__} | damage
-        await backend.put(Entry(**fields))
+    damaged = [
+        replace(entry, response=Response(b"{")),
+        replace(entry, partition=bytes(32)),
+        replace(entry, dialect="other"),
+    ]
+    for each in damaged:
+        await backend.put(each)
         assert await echo(backend, runs)(1) == 1
     assert runs == [1] * 4
     assert [type(event.error).__name__ for event in reported if isinstance(event, StageFailed)] == [
@@ -352,7 +364,8 @@ async def test_damaged_entry_is_a_miss(reported: list[Event]) -> None:
 
 
 async def test_clear_removes_the_functions_entries_of_all_versions_and_no_others() -> None:
-    backend, runs = Watched(), []
+    backend = Watched()
+    runs: list[Any] = []
     first, second = echo(backend, runs, version="1"), echo(backend, runs, version="2")
 
     @cached(backend=backend)
@@ -414,12 +427,12 @@ def test_call_begun_before_a_clear_is_not_stored_after_it(url: str, options: str
 
 
 async def test_clear_waits_for_a_write_under_way_and_removes_it() -> None:
-    backend, runs = Watched(), []
+    backend = Watched()
+    runs: list[Any] = []
     backend.may_put.clear()
     function = echo(backend, runs)
     writing = asyncio.create_task(function(1))
-    while not backend.putting.is_set():
-        await asyncio.sleep(0.001)
+    assert await anyio.to_thread.run_sync(backend.putting.wait, 10)
     clearing = asyncio.ensure_future(function.cache_clear())
     await asyncio.sleep(0.02)
     assert not clearing.done()
@@ -433,7 +446,8 @@ async def test_clear_that_fails_says_so_and_what_it_could_not_remove_is_not_serv
     reported: list[Event],
 ) -> None:
     clock = FakeClock()
-    backend, runs = Watched(clock), []
+    backend = Watched(clock)
+    runs: list[Any] = []
     function = echo(backend, runs, clock=clock)
     await function(1)
     backend.error = BackendUnavailable("down")
@@ -448,12 +462,12 @@ async def test_clear_that_fails_says_so_and_what_it_could_not_remove_is_not_serv
 
 
 async def test_waiter_that_leaves_does_not_stop_the_clearing() -> None:
-    backend, runs = Watched(), []
+    backend = Watched()
+    runs: list[Any] = []
     backend.may_put.clear()
     function = echo(backend, runs)
     writing = asyncio.create_task(function(1))
-    while not backend.putting.is_set():
-        await asyncio.sleep(0.001)
+    assert await anyio.to_thread.run_sync(backend.putting.wait, 10)
     clearing = function.cache_clear()
 
     async def wait() -> None:
@@ -487,12 +501,6 @@ async def test_slow_backend_does_not_block_the_callers_loop(monkeypatch: pytest.
         turns += 1
     assert turns > 20
     assert longest < 0.2
-
-
-@dataclass
-class Valued:
-    name: str
-    url: str = ""
 
 
 async def test_self_counts_by_value_with_a_backend(url: str) -> None:
@@ -573,13 +581,12 @@ def test_program_ends_while_a_daemon_thread_is_calling(tmp_path: Path, url: str)
     assert time.monotonic() - began < 10
 
 
-def test_backend_object_is_a_backend(url: str) -> None:
+def test_backend_may_be_an_object(url: str) -> None:
     backend = open_backend(url)
 
     @cached(backend=backend)
-    def function(x: Sequence[int]) -> Sequence[int]:
+    def function(x: list[int]) -> list[int]:
         return x
 
     assert function([1]) == [1]
     assert function.cache_stats().errors == 0
-    assert isinstance(function.cache_clear, Callable)  # type: ignore[arg-type]

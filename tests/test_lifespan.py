@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from asynccache._lifespan import Nursery, SharedLifespan, entered
+from asynccache.testing import cancel_at_every_step
 
 pytestmark = pytest.mark.anyio
 
@@ -86,6 +87,24 @@ async def test_a_cancelled_last_user_still_closes_it() -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert door.log == ["open", "close"]
+
+
+async def test_a_user_cancelled_while_closing_still_closes_it() -> None:
+    door = Door()
+
+    async def use() -> None:
+        async with door.lifespan():
+            pass
+
+    closed = 0
+
+    async def check() -> None:
+        nonlocal closed
+        assert door.log.count("open") == door.log.count("close") > closed - 1
+        closed = door.log.count("close")
+
+    assert await cancel_at_every_step(use, check) >= 2
+    assert closed > 0
 
 
 async def test_entered_opens_in_order_and_ignores_what_has_no_lifespan() -> None:

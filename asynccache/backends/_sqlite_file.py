@@ -41,6 +41,16 @@ def _code(error: Exception) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
+def _found_damage(error: Exception) -> bool:
+    # A damaged name in the schema is quoted by SQLite's message, which then is no UTF-8.
+    return _code(error) in _DAMAGED or isinstance(error, UnicodeDecodeError)
+
+
+def _lost_a_table(error: Exception) -> bool:
+    """True when a statement did not find what every file of our version has; SQLite has no code for it."""
+    return _code(error) == sqlite3.SQLITE_ERROR and str(error).startswith(("no such table", "no such column"))
+
+
 class SqliteFile:
     """A path, and what is known about the file there. Every method may be called from any thread.
 
@@ -77,7 +87,7 @@ class SqliteFile:
             except BackendError as error:
                 self._fail(error)
                 raise
-            except (sqlite3.Error, OSError) as error:
+            except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
                 raise self._explain(error, self._present_identity()) from error
             self.identity = identity
             return connection, identity
@@ -101,7 +111,12 @@ class SqliteFile:
 
     def _prepare(self, connection: sqlite3.Connection, *, read_only: bool) -> None:
         run = connection.execute
-        old = outdated(connection, str(self.path))  # first of all: a file that is not ours is not touched
+        # First of all: a file that is not ours is not touched.
+        run("BEGIN")
+        try:
+            old = outdated(connection, str(self.path))
+        finally:
+            run("ROLLBACK")
         if old:
             run("PRAGMA auto_vacuum = INCREMENTAL")  # only heeded before the first page is written
         if run("PRAGMA journal_mode").fetchone()[0] != "wal":
@@ -137,11 +152,13 @@ class SqliteFile:
         if isinstance(error, BackendError):
             return error
         with self._lock:
+            if _lost_a_table(error):
+                return CorruptEntry(self._set_aside(identity))
             return self._explain(error, identity)
 
     def _explain(self, error: Exception, identity: Identity | None) -> BackendError:
         code = _code(error)
-        if code in _DAMAGED:
+        if _found_damage(error):
             return CorruptEntry(self._set_aside(identity))
         if code in _BUSY:
             waited = self._busy_timeout * _BUSY_ATTEMPTS
@@ -160,7 +177,7 @@ class SqliteFile:
     @staticmethod
     def outlives(error: Exception) -> bool:
         """True when a connection that met ``error`` can go on being used."""
-        return _code(error) not in _DAMAGED | _UNUSABLE
+        return not (_code(error) in _UNUSABLE or _found_damage(error) or _lost_a_table(error))
 
     def _fail(self, error: BackendError) -> None:
         self._failure = type(error)(*error.args)  # a copy: the raised one keeps its frames alive

@@ -56,6 +56,8 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create,)
 def outdated(connection: sqlite3.Connection, name: str) -> bool:
     """True when the file, called ``name`` in errors, must be migrated before use.
 
+    Call within a transaction: between two looks another process may have made the tables.
+
     Raises:
         BackendUnavailable: the file belongs to another program or to a newer release; nothing was changed.
     """

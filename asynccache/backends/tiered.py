@@ -83,6 +83,10 @@ class Tiered:
             self._release(key, claim)
         return entry
 
+    def at_hand(self, key: bytes) -> Entry | None:
+        """The entry, if the front has it."""
+        return self._front.at_hand(key)
+
     async def get_many(self, keys: Sequence[bytes]) -> list[Entry | None]:
         """As ``get``, for several keys; the back is asked once, for those the front lacks."""
         found = {key: self._front.find(key) for key in keys}

@@ -9,7 +9,7 @@ from asynccache.stages.lookup import ExactLookup
 from asynccache.stages.miss import MissHandler
 from asynccache.stages.normalize import Normalize
 from asynccache.stages.single_flight import SingleFlight
-from asynccache.stages.validate import Validate
+from asynccache.stages.validate import ENTRY_CHECKS, Validate
 from asynccache.stages.write import Write
 
-__all__ = ["ExactLookup", "MissHandler", "Normalize", "SingleFlight", "Validate", "Write"]
+__all__ = ["ENTRY_CHECKS", "ExactLookup", "MissHandler", "Normalize", "SingleFlight", "Validate", "Write"]

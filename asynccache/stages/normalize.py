@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from asynccache._keys import Fingerprint, Keyring
-from asynccache._models import Request
+from asynccache._keys import Keyring
 
 if TYPE_CHECKING:
     from asynccache._models import Exchange
@@ -21,17 +20,9 @@ class Normalize:
     """
 
     def __init__(self, *, max_request_bytes: int = 16 * 2**20) -> None:
-        self._keyring = Keyring(max_request_bytes=max_request_bytes)
-
-    def fingerprint(self, request: Request) -> Fingerprint:
-        """Key, partition and question of a request.
-
-        Raises:
-            InvalidRequest: naming the field that no upstream could take.
-        """
-        return self._keyring.fingerprint(request)
+        self.keyring = Keyring(max_request_bytes=max_request_bytes)
 
     async def __call__(self, exchange: Exchange, /) -> Exchange:
-        found = self._keyring.fingerprint(exchange.request)
+        found = self.keyring.fingerprint(exchange.request)
         asking = exchange.asking(exchange.request.identified(found.key, found.partition, found.question))
         return asking if found.uncacheable is None else asking.bypassing(found.uncacheable)

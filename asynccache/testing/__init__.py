@@ -32,7 +32,8 @@ def __getattr__(name: str) -> Any:
         import pytest
 
         # Without this, a failed assert of the contract would not say what was compared.
-        pytest.register_assert_rewrite("asynccache.testing.contract", "asynccache.testing.model")
+        for module in ("contract", "model", "_contract_capabilities", "_contract_concurrency"):
+            pytest.register_assert_rewrite(f"{__name__}.{module}")
         from asynccache.testing.contract import BackendContract
 
         return BackendContract

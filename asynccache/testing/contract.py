@@ -9,14 +9,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
-import anyio
 import pytest
 
-from asynccache._models import Cost, Entry, Response
-from asynccache._protocols import Backend, Clearable, Clock, Managed, Measurable, Taggable
-from asynccache.testing.cancellation import cancel_at_every_step
+from asynccache._models import Cost, Response
+from asynccache._protocols import Backend, Clock, Managed, Taggable
+from asynccache.testing._contract_capabilities import CapabilityContract
+from asynccache.testing._contract_concurrency import ConcurrencyContract
 from asynccache.testing.clock import FakeClock
-from asynccache.testing.entries import make_entry
+from asynccache.testing.entries import ABSENT, make_entry
 from asynccache.testing.model import run_against_model
 
 __all__ = ["BackendContract"]
@@ -25,15 +25,13 @@ _LOOPS = [pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio")]
 if find_spec("uvloop") is not None:
     _LOOPS.append(pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"))
 
-_ABSENT = hashlib.sha256(b"never stored").digest()
-
 
 def opened(backend: Backend) -> AbstractAsyncContextManager[None]:
     """The backend's lifespan; nothing for one that has none."""
     return backend.lifespan() if isinstance(backend, Managed) else nullcontext()
 
 
-class BackendContract:
+class BackendContract(CapabilityContract, ConcurrencyContract):
     """Inherit, say how your backend is made, and pytest runs the contract against it.
 
     For example::
@@ -92,7 +90,7 @@ class BackendContract:
         assert isinstance(self.make_backend(tmp_path, clock), Backend)
 
     async def test_absent_entry_is_none(self, backend: Backend) -> None:
-        assert await backend.get(_ABSENT) is None
+        assert await backend.get(ABSENT) is None
 
     @pytest.mark.parametrize(
         "fields",
@@ -120,7 +118,7 @@ class BackendContract:
         entry = make_entry(created_at=clock.now() - 0.125, **fields)
         await backend.put(entry)
         assert await backend.get(entry.key) == entry
-        assert await backend.get(_ABSENT) is None
+        assert await backend.get(ABSENT) is None
 
     async def test_later_entry_replaces_the_earlier(self, backend: Backend, clock: FakeClock) -> None:
         old = make_entry(1, created_at=clock.now(), ttl=5.0, tags=("old",))
@@ -177,7 +175,7 @@ class BackendContract:
         await backend.put(one)
         await backend.put(two)
         assert await backend.get_many([]) == []
-        keys = [two.key, _ABSENT, one.key, two.key, _ABSENT]
+        keys = [two.key, ABSENT, one.key, two.key, ABSENT]
         assert await backend.get_many(keys) == [two, None, one, two, None]
 
     async def test_get_many_takes_many_keys(self, backend: Backend, clock: FakeClock) -> None:
@@ -192,8 +190,8 @@ class BackendContract:
             await backend.put(entry)
         keys = [entry.key for entry in entries]
         assert await backend.delete([]) == 0
-        assert await backend.delete([_ABSENT]) == 0
-        assert await backend.delete([keys[0], keys[1], _ABSENT]) == 2
+        assert await backend.delete([ABSENT]) == 0
+        assert await backend.delete([keys[0], keys[1], ABSENT]) == 2
         assert await backend.delete(keys[:2]) == 0
         assert await backend.get_many(keys) == [None, None, *entries[2:]]
 
@@ -219,7 +217,7 @@ class BackendContract:
         by_age = sorted(entries, key=lambda entry: entry.created_at)
         assert [entry async for entry in backend.scan()] == by_age
         assert [e async for e in backend.scan(mine)] == [e for e in by_age if e.partition == mine]
-        assert [entry async for entry in backend.scan(_ABSENT)] == []
+        assert [entry async for entry in backend.scan(ABSENT)] == []
 
     async def test_scan_gives_no_expired_entry(self, backend: Backend, clock: FakeClock) -> None:
         short = make_entry(1, created_at=clock.now(), ttl=5.0)
@@ -242,139 +240,6 @@ class BackendContract:
                 break
         assert len(set(seen)) == 250
         assert len([entry async for entry in backend.scan()]) == 50
-
-    async def test_delete_tagged_removes_whatever_has_any_of_the_tags(
-        self, backend: Backend, clock: FakeClock
-    ) -> None:
-        if not isinstance(backend, Taggable):
-            pytest.skip("the backend does not know tags")
-        entries = [
-            make_entry(n, created_at=clock.now(), tags=tags)
-            for n, tags in enumerate([("a",), ("a", "b"), ("b",), ("c",), (), ("ab",)])
-        ]
-        for entry in entries:
-            await backend.put(entry)
-        assert await backend.delete_tagged([]) == 0
-        assert await backend.delete_tagged(["absent"]) == 0
-        assert await backend.delete_tagged(["a", "b"]) == 3
-        assert await backend.delete_tagged(["a", "b"]) == 0
-        assert await backend.get_many([e.key for e in entries]) == [None, None, None, *entries[3:]]
-
-    async def test_replaced_entry_loses_its_tags(self, backend: Backend, clock: FakeClock) -> None:
-        if not isinstance(backend, Taggable):
-            pytest.skip("the backend does not know tags")
-        new = make_entry(1, created_at=clock.now(), tags=("new",))
-        await backend.put(make_entry(1, created_at=clock.now(), tags=("old",)))
-        await backend.put(new)
-        assert await backend.delete_tagged(["old"]) == 0
-        assert await backend.get(new.key) == new
-        await backend.delete([new.key])
-        await backend.put(make_entry(1, created_at=clock.now(), tags=()))
-        assert await backend.delete_tagged(["new"]) == 0
-        assert await backend.get(new.key) is not None
-
-    async def test_clear_removes_everything(self, backend: Backend, clock: FakeClock) -> None:
-        if not isinstance(backend, Clearable):
-            pytest.skip("the backend cannot be cleared")
-        entries = [make_entry(n, created_at=clock.now()) for n in range(5)]
-        for entry in entries:
-            await backend.put(entry)
-        assert await backend.clear() == 5
-        assert await backend.get_many([entry.key for entry in entries]) == [None] * 5
-        assert [entry async for entry in backend.scan()] == []
-        assert await backend.clear() == 0
-        await backend.put(entries[0])
-        assert await backend.get(entries[0].key) == entries[0]
-
-    async def test_measure_follows_the_contents(self, backend: Backend, clock: FakeClock) -> None:
-        if not isinstance(backend, Measurable):
-            pytest.skip("the backend cannot be measured")
-        empty = await backend.measure()
-        assert empty["entries"] == 0
-        entries = [make_entry(n, created_at=clock.now()) for n in range(10)]
-        for entry in entries:
-            await backend.put(entry)
-        full = await backend.measure()
-        assert full["entries"] == 10
-        assert full["bytes"] >= empty["bytes"] + 10 * len(entries[0].response.body)
-        await backend.put(entries[0])
-        assert (await backend.measure())["entries"] == 10
-        await backend.delete([entry.key for entry in entries])
-        assert (await backend.measure())["entries"] == 0
-
-    async def test_lifespan_may_be_entered_twice(self, backend: Backend, clock: FakeClock) -> None:
-        if not isinstance(backend, Managed):
-            pytest.skip("the backend has no lifespan")
-        entry = make_entry(created_at=clock.now())
-        async with backend.lifespan():
-            await backend.put(entry)
-        assert await backend.get(entry.key) == entry
-
-    async def test_200_tasks_do_not_disturb_each_other(self, backend: Backend, clock: FakeClock) -> None:
-        async def use(number: int) -> None:
-            entry = make_entry(number, created_at=clock.now())
-            assert await backend.get(entry.key) is None
-            await backend.put(entry)
-            assert await backend.get(entry.key) == entry
-            assert await backend.get_many([_ABSENT, entry.key]) == [None, entry]
-            if number % 4 == 0:
-                assert await backend.delete([entry.key]) == 1
-
-        async with anyio.create_task_group() as group:
-            for number in range(200):
-                group.start_soon(use, number)
-        assert len([entry async for entry in backend.scan()]) == 150
-
-    async def test_one_key_written_by_many_holds_one_whole_entry(
-        self, backend: Backend, clock: FakeClock
-    ) -> None:
-        versions = [
-            make_entry(0, created_at=clock.now(), version=str(n), response=Response(b"%d" % n))
-            for n in range(50)
-        ]
-        async with anyio.create_task_group() as group:
-            for entry in versions:
-                group.start_soon(backend.put, entry)
-        assert await backend.get(versions[0].key) in versions
-        assert len([entry async for entry in backend.scan()]) == 1
-
-    async def test_cancelled_get_leaves_it_usable(self, backend: Backend, clock: FakeClock) -> None:
-        entry = make_entry(created_at=clock.now())
-        await backend.put(entry)
-
-        async def check() -> None:
-            assert await backend.get_many([entry.key, _ABSENT]) == [entry, None]
-
-        await cancel_at_every_step(lambda: _get(backend, entry.key), check)
-        await cancel_at_every_step(lambda: _get(backend, _ABSENT), check)
-
-    async def test_cancelled_put_stores_all_or_nothing(self, backend: Backend, clock: FakeClock) -> None:
-        bystander = make_entry(1, created_at=clock.now())
-        entry = make_entry(2, created_at=clock.now(), response=Response(b"new"))
-        older = make_entry(2, created_at=clock.now(), response=Response(b"old"))
-        await backend.put(bystander)
-        await backend.put(older)
-
-        async def check() -> None:
-            assert await backend.get(bystander.key) == bystander
-            assert await backend.get(entry.key) in (older, entry)
-            await backend.put(older)
-            assert await backend.get(entry.key) == older
-
-        await cancel_at_every_step(lambda: _put(backend, entry), check)
-
-    async def test_cancelled_delete_leaves_it_usable(self, backend: Backend, clock: FakeClock) -> None:
-        bystander, entry = (make_entry(n, created_at=clock.now()) for n in (1, 2))
-        await backend.put(bystander)
-        await backend.put(entry)
-
-        async def check() -> None:
-            assert await backend.get(bystander.key) == bystander
-            assert await backend.get(entry.key) in (None, entry)
-            await backend.put(entry)
-            assert await backend.get(entry.key) == entry
-
-        await cancel_at_every_step(lambda: _delete(backend, entry.key), check)
 
     async def test_entries_outlive_the_lifespan(self, tmp_path: Path, clock: FakeClock) -> None:
         if not self.persistent:
@@ -401,16 +266,3 @@ class BackendContract:
             examples=self.examples,
             shrink=self.shrink,
         )
-
-
-# Coroutines to cancel: a protocol promises awaitables of its own making, not that they are coroutines.
-async def _get(backend: Backend, key: bytes) -> None:
-    await backend.get(key)
-
-
-async def _put(backend: Backend, entry: Entry) -> None:
-    await backend.put(entry)
-
-
-async def _delete(backend: Backend, key: bytes) -> None:
-    await backend.delete([key])

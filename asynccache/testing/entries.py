@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, Final
 
 from asynccache._models import Cost, Entry, Response
 
-__all__ = ["make_entry"]
+__all__ = ["ABSENT", "make_entry"]
+
+ABSENT: Final = hashlib.sha256(b"never stored").digest()
+"""A key no entry made here has."""
 
 
 def make_entry(number: int = 0, *, created_at: float, **fields: Any) -> Entry:

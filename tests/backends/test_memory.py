@@ -97,6 +97,21 @@ async def test_tag_index_forgets_what_leaves() -> None:
     assert backend._tagged == {}
 
 
+async def test_scan_gives_nothing_that_left_since_it_began() -> None:
+    clock = FakeClock()
+    backend = MemoryBackend(clock=clock)
+    entries = [make_entry(n, created_at=clock.now() + n, ttl=ttl) for n, ttl in enumerate((60, 60, 5, 60))]
+    for entry in entries:
+        await backend.put(entry)
+    seen = []
+    async for entry in backend.scan():
+        seen.append(entry)
+        if entry is entries[0]:
+            await backend.delete([entries[1].key])
+            clock.advance(10)
+    assert seen == [entries[0], entries[3]]
+
+
 async def test_kept_entry_leaves_after_its_seconds_or_its_ttl() -> None:
     clock = FakeClock()
     backend = MemoryBackend(clock=clock)

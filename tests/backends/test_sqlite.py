@@ -31,7 +31,8 @@ class TestSqliteBackend(BackendContract):
     persistent = True
 
     def make_backend(self, tmp_path: Path, clock: Clock) -> Backend:
-        return SqliteBackend(tmp_path / "cache.sqlite", clock=clock)
+        # A disk that stands still for a second is not a broken promise.
+        return SqliteBackend(tmp_path / "cache.sqlite", op_timeout=30, clock=clock)
 
 
 @pytest.fixture

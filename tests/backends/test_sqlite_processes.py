@@ -63,10 +63,15 @@ def test_four_processes_write_one_file_without_an_error_or_a_loss(tmp_path: Path
         for number in range(PROCESSES)
     ]
     stored: list[int] = []
-    for writer in writers:
-        out, err = writer.communicate(timeout=50)
-        assert writer.returncode == 0, err
-        stored += [int(line) for line in out.split()]
+    try:
+        for writer in writers:
+            out, err = writer.communicate(timeout=50)
+            assert writer.returncode == 0, err
+            stored += [int(line) for line in out.split()]
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.communicate()
 
     async def read_back() -> dict[str, int]:
         backend = SqliteBackend(path)

@@ -9,6 +9,7 @@ import pytest
 
 from asynccache._errors import BackendUnavailable
 from asynccache.backends import _sqlite_schema
+from asynccache.backends._sqlite_file import SqliteFile
 from asynccache.backends.sqlite import SqliteBackend
 from asynccache.testing import FakeClock, make_entry
 
@@ -47,6 +48,25 @@ async def test_file_of_version_0_is_migrated(path: Path, clock: FakeClock) -> No
     connection = sqlite3.connect(path)
     assert connection.execute("PRAGMA user_version").fetchone() == (1,)
     assert connection.execute("PRAGMA application_id").fetchone() == (_sqlite_schema.APPLICATION_ID,)
+    connection.close()
+
+
+def test_tables_made_by_another_process_at_the_same_moment_are_used(
+    path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_v0(path)
+    look = _sqlite_schema._pragma
+
+    def overtaken(connection: sqlite3.Connection, name: str) -> int:
+        value = look(connection, name)
+        monkeypatch.undo()  # the other one is not overtaken
+        other, _ = SqliteFile(path, busy_timeout=1, monotonic=clock.monotonic).connect(read_only=False)
+        other.close()
+        return value
+
+    monkeypatch.setattr(_sqlite_schema, "_pragma", overtaken)
+    connection, _ = SqliteFile(path, busy_timeout=1, monotonic=clock.monotonic).connect(read_only=False)
+    assert connection.execute("SELECT count(*) FROM entries").fetchone() == (0,)
     connection.close()
 
 

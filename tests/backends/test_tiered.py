@@ -409,6 +409,30 @@ async def test_read_begun_during_a_write_does_not_undo_it(
     assert front.find(entry.key) is new
 
 
+@READS
+async def test_read_that_ends_during_a_write_does_not_undo_it(
+    tiered: Tiered, front: MemoryBackend, back: Stepped, entry: Entry, clock: FakeClock, read: Any, name: str
+) -> None:
+    new = make_entry(created_at=clock.now(), response=Response(b"new"))
+    await back.inner.put(entry)
+    async with anyio.create_task_group() as group:
+        done = anyio.Event()
+
+        async def read_old() -> None:
+            await read(tiered, entry.key)
+            done.set()
+
+        group.start_soon(read_old)
+        reading = await back.call(name)
+        await reading.work()  # has found the old entry
+        group.start_soon(tiered.put, new)
+        writing = await back.call("put")
+        reading.finish()
+        await done.wait()
+        writing.finish()
+    assert front.find(entry.key) is new
+
+
 @REMOVALS
 async def test_write_under_way_does_not_resurrect_a_removed_entry(
     tiered: Tiered, front: MemoryBackend, back: Stepped, entry: Entry, remove: Any, removal: str
