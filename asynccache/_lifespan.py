@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import anyio
-from anyio.abc import TaskGroup
 
 from asynccache._protocols import Managed
 
@@ -90,11 +89,11 @@ class SharedLifespan:
 
 
 class Nursery:
-    """A task group that lives in a task of its own.
+    """Background tasks that end with their owner, and belong to nobody's request.
 
-    A plain task group ties its children to the task that opened it: that task is cancelled when a
-    child fails, and must be the one that closes the group. A pipeline may be opened in one task and
-    closed in another (test fixtures, start-up hooks), and its background work must never cancel a user.
+    A task group ties its children to the task that opened it: that task is cancelled when a child fails,
+    and must be the one that closes the group. A pipeline may be opened in one task and closed in another
+    (test fixtures, start-up hooks), and its background work must never cancel a user.
 
     A failing child ends alone and is handed to ``on_error``.
 
@@ -104,38 +103,36 @@ class Nursery:
 
     def __init__(self, on_error: Callable[[Exception], None] | None = None) -> None:
         self._on_error = on_error
-        self._group: TaskGroup | None = None
-        self._closing: asyncio.Event | None = None
-        self._host: asyncio.Task[None] | None = None
+        self._children: set[asyncio.Task[None]] = set()  # each leaves by itself when done
+        self._open = False
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
         """Open; on leaving, cancel every child and wait until all have ended."""
-        ready = asyncio.Event()
-        self._closing = asyncio.Event()
-        self._host = asyncio.get_running_loop().create_task(self._run(ready, self._closing))
+        self._open = True
         try:
-            await ready.wait()
             yield
         finally:
-            self._closing.set()
-            await to_its_end(asyncio.wait([self._host]))
-            self._group = None
+            self._open = False
+            await to_its_end(self._end())
 
-    async def _run(self, ready: asyncio.Event, closing: asyncio.Event) -> None:
-        async with anyio.create_task_group() as group:
-            self._group = group
-            ready.set()
-            await closing.wait()
-            group.cancel_scope.cancel()
+    async def _end(self) -> None:
+        while self._children:
+            for child in self._children:
+                child.cancel()
+            # Cancelled anew, should one have swallowed it.
+            await asyncio.wait(self._children, timeout=1.0)
 
-    def start(self, work: Callable[[], Awaitable[None]]) -> None:
+    def start(self, work: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
         """Run ``work`` as a child, in a copy of the caller's context. Raises RuntimeError when closed."""
-        if self._group is None:
+        if not self._open:
             raise RuntimeError("the nursery is not open")
-        self._group.start_soon(self._guard, work)
+        child = asyncio.get_running_loop().create_task(self._guard(work))
+        self._children.add(child)
+        child.add_done_callback(self._children.discard)
+        return child
 
-    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
+    async def _guard(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
             await work()
         except Exception as error:  # noqa: BLE001  (nobody else can see it)
@@ -144,7 +141,3 @@ class Nursery:
             else:
                 context = {"message": "background work of asynccache failed", "exception": error}
                 asyncio.get_running_loop().call_exception_handler(context)
-        except asyncio.CancelledError:
-            # Raised by a child that was not cancelled, it would end the whole group.
-            if own_task_cancelled():
-                raise

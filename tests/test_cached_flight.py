@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
@@ -15,7 +16,7 @@ from typing import Any
 import anyio
 import pytest
 
-from asynccache._cached import cached
+from asynccache._cached import CacheStats, cached
 from asynccache._call_flight import _tasks
 from asynccache.testing import cancel_at_every_step
 
@@ -301,7 +302,7 @@ def test_threads_wait_for_the_one_that_came_first() -> None:
     assert (stats.misses, stats.shared, stats.hits) == (1, 7, 0)
 
 
-def _raced(function: Callable[[], Any], leave: threading.Event) -> list[Any]:
+def _raced(function: Callable[[], Any], leave: threading.Event, stats: Callable[[], CacheStats]) -> list[Any]:
     outcomes: list[Any] = []
 
     def call() -> None:
@@ -313,7 +314,7 @@ def _raced(function: Callable[[], Any], leave: threading.Event) -> list[Any]:
     threads = [threading.Thread(target=call) for _ in range(4)]
     for thread in threads:
         thread.start()
-    while function.cache_stats().shared < 3:  # type: ignore[attr-defined]  # a cached function
+    while stats().shared < 3:
         time.sleep(0.001)
     leave.set()
     for thread in threads:
@@ -329,8 +330,18 @@ def test_exception_reaches_every_waiting_thread_with_a_traceback_of_its_own_leng
         assert leave.wait(10)
         raise LookupError("no")
 
-    outcomes = _raced(function, leave)
+    lengths: list[int] = []
+
+    def call() -> None:
+        try:
+            function()
+        except LookupError as error:
+            lengths.append(len(traceback.extract_tb(error.__traceback__)))
+            raise
+
+    outcomes = _raced(call, leave, function.cache_stats)
     assert [type(outcome) for outcome in outcomes] == [LookupError] * 4
+    assert max(lengths) <= min(lengths) + 2  # it does not grow with each thread that raises the error
     with pytest.raises(LookupError):
         function()
 
@@ -347,7 +358,7 @@ def test_interrupt_of_the_first_thread_is_its_own() -> None:
             raise KeyboardInterrupt
         return 7
 
-    outcomes = _raced(function, leave)
+    outcomes = _raced(function, leave, function.cache_stats)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == [
         "KeyboardInterrupt",
         "int",
@@ -355,6 +366,27 @@ def test_interrupt_of_the_first_thread_is_its_own() -> None:
         "int",
     ]
     assert len(runs) == 2
+
+
+def test_no_interleaving_of_threads_runs_a_call_twice() -> None:
+    runs: list[int] = []
+    function = cached(max_size=10_000)(lambda x: runs.append(x))
+    barrier = threading.Barrier(4)
+
+    def work(_: int) -> None:
+        for x in range(1000):
+            if x % 50 == 0:
+                barrier.wait(10)
+            function(x)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(work, range(4)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert sorted(runs) == list(range(1000))
 
 
 def test_threads_and_clears_at_random_never_get_a_wrong_result() -> None:

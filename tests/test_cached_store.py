@@ -395,8 +395,9 @@ def test_clear_of_a_plain_function_returns_when_the_backend_is_cleared(url: str)
     for x in range(1100):  # more than one batch of removals
         function(x)
     function.cache_clear()
-    define()(5)
-    assert runs[1100:] == [5]
+    again = define()
+    assert [again(x) for x in (0, 1099)] == [0, 1099]
+    assert runs[1100:] == [0, 1099]
 
 
 @pytest.mark.parametrize("options", ["", "?write_behind=1", "?memory=0"], ids=["tiered", "behind", "bare"])
@@ -439,6 +440,30 @@ async def test_clear_waits_for_a_write_under_way_and_removes_it() -> None:
     backend.may_put.set()
     await clearing
     await writing
+    assert await backend.entries() == []
+
+
+class Behind(Watched):
+    """Writes when told to, or when it is flushed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue: list[Entry] = []
+
+    async def put(self, entry: Entry) -> None:
+        self.queue.append(entry)
+
+    async def flush(self) -> None:
+        while self.queue:
+            await super().put(self.queue.pop())
+
+
+async def test_clear_removes_what_was_still_to_be_written() -> None:
+    backend = Behind()
+    function = echo(backend, [])
+    await function(1)
+    await function.cache_clear()
+    await backend.flush()
     assert await backend.entries() == []
 
 

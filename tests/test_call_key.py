@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import gc
 import math
 import subprocess
@@ -339,6 +340,18 @@ def test_default_that_changes_is_read_at_each_call() -> None:
     before = key(1)
     setting.append(1)
     assert key(1) != before
+
+
+def test_decorated_function_is_read_by_its_own_signature_not_by_that_of_what_it_wraps() -> None:
+    def inner(a: int, b: int = 2) -> None: ...
+
+    @functools.wraps(inner)
+    def outer(*args: int, **kwargs: int) -> None:
+        kwargs.setdefault("b", 5)  # outer(1) is not outer(1, b=2)
+        inner(*args, **kwargs)
+
+    key = key_of(outer)
+    assert key(1) != key(1, b=2)
 
 
 def test_key_function_stands_for_the_arguments() -> None:

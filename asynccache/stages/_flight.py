@@ -11,10 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-import anyio
-
 from asynccache._errors import PipelineClosed, UpstreamError, UpstreamStreamError
-from asynccache._lifespan import own_task_cancelled
+from asynccache._lifespan import own_task_cancelled, to_its_end
 from asynccache._models import Response
 from asynccache._registry import find_dialect
 from asynccache._stream import Stream
@@ -25,6 +23,8 @@ if TYPE_CHECKING:
     from asynccache._models import Exchange
 
 __all__ = ["Flight"]
+
+_CLOSED: Final = "the pipeline was closed while the upstream was answering"
 
 
 class _Reader:
@@ -74,9 +74,10 @@ class Flight:
         self._size = 0  # bytes in the log
         self._readers: set[_Reader] = set()
         self._moved = asyncio.Event()  # set, and replaced, whenever there is something new to see
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
         self._traceback: TracebackType | None = None
-        self._scope = anyio.CancelScope()
+        self._task: asyncio.Task[None] | None = None
+        self._cancelled = False
 
     def board(self) -> bool:
         """Count one more caller in; True for the first, whose request is the one being flown."""
@@ -87,7 +88,7 @@ class Flight:
     @property
     def joinable(self) -> bool:
         """Whether a newcomer can still have the whole answer."""
-        return self._error is None and self._first == 0 and not self._scope.cancel_called
+        return self._error is None and self._first == 0 and not self._cancelled
 
     @property
     def failed(self) -> bool:
@@ -96,16 +97,13 @@ class Flight:
 
     async def run(self, ask: Callable[[], Awaitable[Exchange]], monotonic: Callable[[], float]) -> None:
         """Make the answer. Never raises: the error is the readers' to raise."""
-        error: BaseException | None = PipelineClosed(
-            "the pipeline was closed while the upstream was answering"
-        )
+        error: Exception | None = PipelineClosed(_CLOSED)
         try:
-            with self._scope:
-                self.exchange = await ask()
-                self.begun.set()
-                if isinstance(self.exchange.answer, Stream):
-                    await self._pump(self.exchange.answer)
-                error = None
+            self.exchange = await ask()
+            self.begun.set()
+            if isinstance(self.exchange.answer, Stream):
+                await self._pump(self.exchange.answer)
+            error = None
         except Exception as raised:  # noqa: BLE001  (handed to every reader)
             error = raised
         except asyncio.CancelledError:
@@ -113,16 +111,31 @@ class Flight:
                 raise
             error = UpstreamError("the upstream cancelled its own call")
         finally:
-            self._error = error
-            self._traceback = None if error is None else error.__traceback__
-            self.landed_at = monotonic()
-            self.begun.set()
-            self.ended.set()
-            self._wake()
+            self._land(error, monotonic())
+
+    def _land(self, error: Exception | None, at: float) -> None:
+        self._error = error
+        self._traceback = None if error is None else error.__traceback__
+        self.landed_at = at
+        self.begun.set()
+        self.ended.set()
+        self._wake()
+
+    def flown_by(self, task: asyncio.Task[None], monotonic: Callable[[], float]) -> None:
+        """Take the task that awaits ``run``; one cancelled before its first step lands all the same."""
+        self._task = task
+
+        def done(_: asyncio.Task[None]) -> None:
+            if self.landed_at is None:
+                self._land(PipelineClosed(_CLOSED), monotonic())
+
+        task.add_done_callback(done)
 
     def cancel(self) -> None:
         """Stop the upstream call; for when nobody wants it any more."""
-        self._scope.cancel()
+        self._cancelled = True
+        if self._task is not None:
+            self._task.cancel()
 
     def raise_error(self) -> None:
         """Raise what the flight ended in, if it failed. Every reader gets the same error."""
@@ -139,8 +152,7 @@ class Flight:
                     if not self._make_room():
                         await self._moved.wait()
         finally:
-            with anyio.CancelScope(shield=True):
-                await stream.aclose()
+            await to_its_end(stream.aclose())
         if self._first == 0:
             self._whole = tuple(self._log)
 

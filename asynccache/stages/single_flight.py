@@ -121,13 +121,10 @@ class SingleFlight:
         driver = exchange.driver
         flight = Flight(generation=driver.generation, window=self._window)
 
-        async def fly() -> None:
-            try:
-                await flight.run(lambda: driver.run(exchange, self._stages), driver.clock.monotonic)
-            finally:
-                self._land(key, flight)
-
-        self._nursery.start(fly)
+        monotonic = driver.clock.monotonic
+        task = self._nursery.start(lambda: flight.run(lambda: driver.run(exchange, self._stages), monotonic))
+        flight.flown_by(task, monotonic)
+        task.add_done_callback(lambda _: self._land(key, flight))
         self._flights[key] = flight
         return flight
 
