@@ -31,7 +31,7 @@ async def entered(*parts: object) -> AsyncIterator[None]:
 
 
 async def to_its_end(work: Coroutine[Any, Any, object]) -> None:
-    """Await ``work`` though the caller is cancelled meanwhile, in whichever way; the cancellation follows after.
+    """Await ``work`` though the caller is cancelled meanwhile; the cancellation follows after.
 
     A shielded scope alone keeps off anyio's cancellation, not that of ``Task.cancel()``.
     """

@@ -193,7 +193,7 @@ _set_body, _set_dialect, _set_scope, _set_control, _set_key, _set_partition, _se
 )
 
 
-def _request(
+def _request(  # noqa: PLR0917  (keywords would cost what this function saves)
     body: Mapping[str, Any],
     dialect: str,
     scope: Scope,

@@ -268,11 +268,11 @@ class CachePipeline:
             placed = self._placed(given.scope)
             return given if placed is given.scope else replace(given, scope=placed)
         body = given if given.get("model") is not None else self._with_model(given)
-        if scope is None:
-            scope = self._scope if self._scope_from is None else self._scope_from(body)
+        if scope is None and self._scope_from is not None:
+            scope = self._scope_from(body)
         return Request.plain(
             body,
-            scope if scope is self._scope else self._placed(Scope.of(scope)),
+            self._scope if scope is None else self._placed(Scope.of(scope)),
             NO_CONTROL if control is None else Control.of(control),
         )
 

@@ -14,10 +14,8 @@ import atexit
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Final, TypeVar
-
-import anyio
 
 from asynccache._errors import BackendError, BackendUnavailable
 from asynccache._lifespan import Nursery, own_task_cancelled
@@ -164,8 +162,9 @@ async def _live(started: Future[_House]) -> None:
         started.set_result(house)
         await house.closing.wait()
         if house.residents:
-            with anyio.move_on_after(EXIT_PATIENCE):
-                await house.empty.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(EXIT_PATIENCE):
+                    await house.empty.wait()
 
 
 class Resident:

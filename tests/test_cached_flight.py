@@ -370,7 +370,7 @@ def test_interrupt_of_the_first_thread_is_its_own() -> None:
 
 def test_no_interleaving_of_threads_runs_a_call_twice() -> None:
     runs: list[int] = []
-    function = cached(max_size=10_000)(lambda x: runs.append(x))
+    function = cached(max_size=10_000)(lambda x: runs.append(x))  # noqa: PLW0108  (a function, not a method)
     barrier = threading.Barrier(4)
 
     def work(_: int) -> None:

@@ -126,7 +126,7 @@ if "clear" in sys.argv:
 
 def run(program: Path, *arguments: str) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", str(program), *arguments],
+        [sys.executable, "-W", "error", str(program), *arguments],
         capture_output=True,
         text=True,
         timeout=30,

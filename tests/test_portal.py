@@ -209,7 +209,7 @@ def test_forked_child_starts_its_own_and_both_end_quietly(tmp_path: Path, ending
         f"    {ending or 'pass'}\n"
     )
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", str(program)],
+        [sys.executable, "-W", "error", str(program)],
         capture_output=True,
         text=True,
         timeout=30,
