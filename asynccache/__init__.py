@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from asynccache._answer_stream import AnswerStream
+from asynccache._cached import CacheStats, cached
 from asynccache._errors import (
     AsyncCacheError,
     BackendError,
@@ -75,6 +76,7 @@ __all__ = [
     "BackendError",
     "BackendUnavailable",
     "CachePipeline",
+    "CacheStats",
     "Candidate",
     "CandidateRejected",
     "Check",
@@ -124,6 +126,7 @@ __all__ = [
     "UpstreamTimeout",
     "UpstreamUnreachable",
     "__version__",
+    "cached",
     "known_backends",
     "open_backend",
     "register_backend",

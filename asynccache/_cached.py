@@ -6,10 +6,10 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Concatenate, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, overload
 
-from asynccache._call_cache import CacheStats, CallCache
-from asynccache._call_key import CallKey
-from asynccache._call_store import CallStore, SharedBackend, shared_backend
-from asynccache._call_wrappers import cached_async, cached_plain
+from asynccache._calls.cache import CacheStats, CallCache
+from asynccache._calls.key import CallKey
+from asynccache._calls.store import CallStore, SharedBackend, shared_backend
+from asynccache._calls.wrappers import cached_async, cached_plain
 from asynccache._clock import SystemClock
 from asynccache._errors import ConfigurationError
 from asynccache._protocols import Backend, Clock

@@ -26,7 +26,7 @@ FORBIDDEN_MODULES = {
 FORBIDDEN_BUILTINS = {"__import__", "compile", "eval", "exec"}
 # Tasks nobody waits for lose their errors; only the nursery makes one, and awaits it.
 TASK_MAKERS = {"create_task", "ensure_future"}
-MAY_MAKE_TASKS = {"asynccache/_lifespan.py"}
+MAY_MAKE_TASKS = {"asynccache/_lifespan.py", "asynccache/_calls/flight.py"}
 
 
 def imported(node: ast.AST) -> Iterator[str]:

@@ -8,13 +8,13 @@ from concurrent.futures import Future
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from asynccache._call_flight import LoopFlight, ThreadFlight
+from asynccache._calls.flight import LoopFlight, ThreadFlight
 from asynccache._errors import BackendError
 from asynccache._portal import PORTAL
 
 if TYPE_CHECKING:
-    from asynccache._call_cache import CallCache
-    from asynccache._call_key import CallKey
+    from asynccache._calls.cache import CallCache
+    from asynccache._calls.key import CallKey
 
 __all__ = ["cached_async", "cached_plain"]
 

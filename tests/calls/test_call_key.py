@@ -24,10 +24,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, create_model
 
-from asynccache._call_key import CallKey
-from asynccache._call_values import MAX_DEPTH, InstanceTokens, Unencodable, ValueEncoder
+from asynccache._calls.key import CallKey
+from asynccache._calls.results import from_json, to_json
+from asynccache._calls.values import MAX_DEPTH, InstanceTokens, Unencodable, ValueEncoder
 from asynccache._errors import InvalidRequest
-from asynccache._values import from_json, to_json
 
 LOCAL = ValueEncoder(InstanceTokens()).encode
 DURABLE = ValueEncoder(None).encode
@@ -405,7 +405,7 @@ def test_self_that_cannot_be_known_is_refused() -> None:
 def test_key_is_the_same_in_another_process(tmp_path: Path) -> None:
     module = tmp_path / "shop.py"
     module.write_text(
-        "from asynccache._call_key import CallKey\n"
+        "from asynccache._calls.key import CallKey\n"
         "def f(a, b={'x': {1, 2, 'three'}}): ...\n"
         "print(CallKey(f, version='1', key=None, durable=True)((frozenset('abc'),), {}).hex())\n"
     )

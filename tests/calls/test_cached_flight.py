@@ -17,7 +17,7 @@ import anyio
 import pytest
 
 from asynccache._cached import CacheStats, cached
-from asynccache._call_flight import _tasks
+from asynccache._calls.flight import _tasks
 from asynccache.testing import cancel_at_every_step
 
 pytestmark = pytest.mark.anyio

@@ -11,18 +11,18 @@ from importlib import import_module
 from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from asynccache._call_flight import Flight
-from asynccache._call_store import CallStore
+from asynccache._calls.flight import Flight
+from asynccache._calls.results import from_json, to_json
+from asynccache._calls.store import CallStore
 from asynccache._errors import BackendError, ConfigurationError, CorruptEntry
 from asynccache._events import StageFailed
 from asynccache._lru import LRU
 from asynccache._models import Entry, Response
 from asynccache._portal import PORTAL, PortalClosed
-from asynccache._values import from_json, to_json
 from asynccache.backends._fork import watch_forks
 
 if TYPE_CHECKING:
-    from asynccache._call_key import CallKey
+    from asynccache._calls.key import CallKey
     from asynccache._protocols import Clock
 
 __all__ = ["CacheStats", "CallCache"]

@@ -18,8 +18,8 @@ from typing import Any
 import anyio
 import pytest
 
-from asynccache import _call_store
 from asynccache._cached import cached
+from asynccache._calls import store
 from asynccache._errors import BackendError, BackendUnavailable, ConfigurationError, InvalidRequest
 from asynccache._events import Event, StageFailed
 from asynccache._models import Entry, Response
@@ -198,9 +198,9 @@ def test_one_function_serves_several_loops_and_threads_through_one_file(url: str
 
 
 async def test_functions_that_name_one_url_share_one_backend(url: str) -> None:
-    assert _call_store.shared_backend(url) is _call_store.shared_backend(url)
+    assert store.shared_backend(url) is store.shared_backend(url)
     backend = Watched()
-    assert _call_store.shared_backend(backend) is _call_store.shared_backend(backend)
+    assert store.shared_backend(backend) is store.shared_backend(backend)
     await echo(backend, [])(1)
     await echo(backend, [], version="2")(1)
     assert backend.opened == 1
@@ -316,8 +316,8 @@ def test_failing_backend_is_passed_over_by_plain_functions_too(reported: list[Ev
 async def test_backend_that_hangs_is_waited_for_once_and_then_left_alone(
     monkeypatch: pytest.MonkeyPatch, reported: list[Event]
 ) -> None:
-    monkeypatch.setattr(_call_store, "PATIENCE", 0.05)
-    monkeypatch.setattr(_call_store, "REST", 3600.0)
+    monkeypatch.setattr(store, "PATIENCE", 0.05)
+    monkeypatch.setattr(store, "REST", 3600.0)
     backend = Watched()
     backend.may_put.clear()
     function = echo(backend, [])

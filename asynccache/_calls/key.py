@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from asynccache._call_values import TOKENS, Unencodable, ValueEncoder
+from asynccache._calls.values import TOKENS, Unencodable, ValueEncoder
 from asynccache._errors import InvalidRequest
 
 __all__ = ["CallKey", "function_identity"]

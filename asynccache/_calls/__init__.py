@@ -1,0 +1,1 @@
+"""What `@cached` is made of."""
