@@ -16,8 +16,8 @@ from asynccache._stream import Stream
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from asynccache._driver import LoopTurn
     from asynccache._models import Exchange
+    from asynccache._turn import LoopTurn
 
 __all__ = ["AnswerStream"]
 
@@ -39,14 +39,17 @@ class AnswerStream:
         self._walk: Final = walk
         self._settle: Final = settle
         self._turn: Final = turn
+        self._entered_before = False
         self._exchange: Exchange | None = None
         self._frames: AsyncIterator[bytes] | None = None
         self._read: list[bytes] = []
         self._complete = False
+        self._broken: Exception | None = None  # why reading cannot go on
 
     async def __aenter__(self) -> Self:
-        if self._exchange is not None:
+        if self._entered_before:
             raise RuntimeError("this stream was entered before; call cache.stream(...) again")
+        self._entered_before = True
         exchange = await self._walk()
         answer = exchange.answer
         if isinstance(answer, Stream):
@@ -60,14 +63,15 @@ class AnswerStream:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if not self._complete and self._broken is None:
+            self._broken = RuntimeError("the stream was left before its end")
         if isinstance(self._frames, Stream):
             await self._frames.aclose()
 
-    async def _replayed(self, frames: Iterable[bytes]) -> AsyncIterator[bytes]:
+    @staticmethod
+    async def _replayed(frames: Iterable[bytes]) -> AsyncIterator[bytes]:
         for frame in frames:
             yield frame
-            if self._turn.due():
-                await asyncio.sleep(0)
 
     def __aiter__(self) -> Self:
         return self
@@ -81,12 +85,23 @@ class AnswerStream:
         """The next event's payload, unparsed: for servers that pass it on."""
         if self._frames is None:
             raise RuntimeError("use `async with cache.stream(...) as stream`, then iterate")
+        if self._broken is not None:
+            raise self._broken
         try:
             frame = await anext(self._frames)
         except StopAsyncIteration:
             self._complete = True
             raise
+        except Exception as error:
+            self._broken = error
+            raise
+        except BaseException:
+            # A stream cancelled in the middle is closed; reading on must not look like its end.
+            self._broken = RuntimeError("reading was cancelled, which closes the stream")
+            raise
         self._read.append(frame)
+        if self._turn.due():
+            await asyncio.sleep(0)
         return frame
 
     @property

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
+from uuid import uuid4
 
 from asynccache._driver import stage_name
 from asynccache._errors import ConfigurationError
@@ -13,7 +15,7 @@ from asynccache._protocols import Backend, Instant, Stage, Upstream
 from asynccache._registry import find_dialect
 from asynccache.stages import ENTRY_CHECKS, ExactLookup, MissHandler, Normalize, SingleFlight, Validate, Write
 
-__all__ = ["AnyUpstream", "Chain", "checked", "standard", "upstream_identity"]
+__all__ = ["AnyUpstream", "Chain", "checked", "origin_of", "standard"]
 
 AnyUpstream: TypeAlias = "str | Upstream | Callable[..., Any]"
 
@@ -26,7 +28,12 @@ class Chain(NamedTuple):
 
 
 def standard(
-    upstream: Upstream, backend: Backend, *, abandoned: Literal["close", "finish"], max_request_bytes: int
+    upstream: Upstream,
+    backend: Backend,
+    *,
+    origin: str | None,
+    abandoned: Literal["close", "finish"],
+    max_request_bytes: int,
 ) -> Chain:
     """The standard chain.
 
@@ -35,7 +42,7 @@ def standard(
     """
     find_dialect("chat.completions")  # imported now, rather than while the first caller waits
     asking = MissHandler(upstream)
-    normalize = Normalize(max_request_bytes=max_request_bytes)
+    normalize = Normalize(max_request_bytes=max_request_bytes, origin=origin)
     stages = (
         normalize,
         ExactLookup(backend),
@@ -66,9 +73,14 @@ def checked(stages: Iterable[Stage]) -> Chain:
     return Chain(chain)
 
 
-def upstream_identity(upstream: AnyUpstream) -> str:
-    """What keeps the answers of different upstreams apart in a file that all of a user's programs share."""
+def origin_of(upstream: AnyUpstream) -> str:
+    """What keeps answers of different upstreams apart in the file that all of a user's programs share.
+
+    A URL, or the place of a function in its file. What cannot be told apart from another by its name (a
+    closure, a bound method, an object) gets an origin of its own, which ends with the process.
+    """
     if isinstance(upstream, str):
         return upstream.rstrip("/")
-    made_by = upstream if inspect.isroutine(upstream) else type(upstream)
-    return f"{made_by.__module__}:{made_by.__qualname__}"
+    if inspect.isfunction(upstream) and upstream.__closure__ is None and "<" not in upstream.__qualname__:
+        return f"{Path(upstream.__code__.co_filename).resolve()}:{upstream.__qualname__}"
+    return uuid4().hex

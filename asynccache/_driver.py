@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from asynccache._errors import (
@@ -26,16 +25,22 @@ from asynccache._events import (
     RequestServed,
     StageFailed,
 )
+from asynccache._lifespan import own_task_cancelled, to_its_end
 from asynccache._models import Exchange, Source
+from asynccache._stream import Stream
 
 if TYPE_CHECKING:
     from asynccache._models import Mode
     from asynccache._protocols import Clock, Hook, Stage
 
-__all__ = ["Counts", "LoopTurn", "StageDriver", "stage_name"]
+__all__ = ["Counts", "StageDriver", "stage_name"]
 
 _CALLERS: Final = (UpstreamError, ForeignError, InvalidRequest, NotCached, PipelineClosed)
 """Errors that are the caller's to see; every other one is a failure of the cache."""
+
+
+MOST_WORDS: Final = 100
+"""Reasons told apart in the counters."""
 
 
 def stage_name(stage: object) -> str:
@@ -68,6 +73,11 @@ class Counts:
         self.errors = 0  # requests that ended in an error
 
 
+def _count(counter: Counter[str], word: str) -> None:
+    """Count under ``word``; a check of a user may make up ever new ones."""
+    counter[word if word in counter or len(counter) < MOST_WORDS else "other"] += 1
+
+
 class StageDriver:
     """The Driver a pipeline gives its stages.
 
@@ -89,23 +99,35 @@ class StageDriver:
 
     async def run(self, exchange: Exchange, stages: Sequence[Stage]) -> Exchange:
         """Let the exchange walk through the stages in order."""
-        for stage in stages:
-            try:
-                after = await stage(exchange)
-            except _CALLERS:
-                raise
-            except Exception as error:  # noqa: BLE001  (law: a failure of the cache is not the caller's)
-                self._stage_failed(stage, error)
-            else:
-                if after is exchange:
-                    continue
-                if type(after) is Exchange:
-                    exchange = after
-                else:
-                    self._stage_failed(stage, StageError(f"returned {type(after).__name__}, not an Exchange"))
+        try:
+            for stage in stages:
+                exchange = await self._past(stage, exchange)
+        except BaseException:
+            # Nobody will get the stream that an earlier stage has opened.
+            if isinstance(exchange.answer, Stream):
+                await to_its_end(exchange.answer.aclose())
+            raise
         return exchange
 
-    def _stage_failed(self, stage: object, error: Exception) -> None:
+    async def _past(self, stage: Stage, exchange: Exchange) -> Exchange:
+        try:
+            after = await stage(exchange)
+        except _CALLERS:
+            raise
+        except Exception as error:  # noqa: BLE001  (law: a failure of the cache is not the caller's)
+            self.stage_failed(stage, error)
+        except asyncio.CancelledError:
+            if own_task_cancelled():
+                raise
+            self.stage_failed(stage, StageError("something it waited for was cancelled"))
+        else:
+            if type(after) is Exchange:
+                return after
+            self.stage_failed(stage, StageError(f"returned {type(after).__name__}, not an Exchange"))
+        return exchange
+
+    def stage_failed(self, stage: object, error: Exception) -> None:
+        """Report a failure of the cache; in strict mode, raise it."""
         self.emit(StageFailed(stage_name(stage), error))
         if self.strict:
             raise error
@@ -137,11 +159,11 @@ class StageDriver:
         counts = self.counts
         match event:
             case StageFailed(stage=stage):
-                counts.failed[stage] += 1
+                _count(counts.failed, stage)
             case CandidateRejected(reason=reason):
-                counts.rejected[reason] += 1
+                _count(counts.rejected, reason)
             case EntryRefused(reason=reason):
-                counts.refused[reason] += 1
+                _count(counts.refused, reason)
             case EntryStored():
                 counts.stored += 1
             case _:
@@ -152,31 +174,3 @@ class StageDriver:
             except Exception as error:  # noqa: BLE001  (a hook must not cost anyone an answer)
                 context = {"message": "a hook of asynccache failed", "exception": error}
                 asyncio.get_running_loop().call_exception_handler(context)
-
-
-class LoopTurn:
-    """Keeps tasks that only ever hit from starving the event loop.
-
-    A hit from memory needs no suspension, so a task that hits in a row would never let others run. After
-    ``budget`` seconds of one turn of the loop, every further hit of that turn yields once. Between, a hit
-    pays one comparison.
-
-    Args:
-        budget: seconds of one turn; default 0.2 ms, some twenty hits.
-    """
-
-    def __init__(self, budget: float = 0.0002, clock: Callable[[], float] = perf_counter) -> None:
-        self._budget: Final = budget
-        self._clock: Final = clock
-        self._began: float | None = None  # when this turn's first request came; None at the turn's start
-
-    def due(self) -> bool:
-        """Whether the caller should ``await asyncio.sleep(0)`` now."""
-        if self._began is None:
-            self._began = self._clock()
-            asyncio.get_running_loop().call_soon(self._turned)
-            return False
-        return self._clock() - self._began > self._budget
-
-    def _turned(self) -> None:
-        self._began = None

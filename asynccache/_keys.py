@@ -29,6 +29,8 @@ _DEEPEST: Final = 200
 """Levels of nesting; orjson itself stops at 254."""
 _MEMO_SPELLING: Final = 8 * 2**10
 """Bytes; longer bodies are canonicalised each time, which costs little beside handling them."""
+_MEMO_OVERHEAD: Final = 600
+"""Bytes a remembered spelling takes beside its text and its question."""
 _MEMO_TOTAL: Final = 32 * 2**20
 """Bytes of spellings one memo holds."""
 
@@ -114,10 +116,12 @@ class Keyring:
 
     Args:
         max_request_bytes: largest body accepted, in bytes of JSON.
+        origin: part of every key: whose answers these are, in a store that strangers share.
     """
 
-    def __init__(self, *, max_request_bytes: int) -> None:
+    def __init__(self, *, max_request_bytes: int, origin: str | None = None) -> None:
         self._limit: Final = max_request_bytes
+        self._origin: Final = origin
         self._memo: dict[_Spelling, Fingerprint] = {}  # oldest first
         self._memo_size = 0
 
@@ -140,7 +144,7 @@ class Keyring:
         has_null = b"null" in raw
         if has_null and (fault := _first_fault(request.body, "body", 0)):  # orjson writes NaN as null
             raise InvalidRequest(*fault)
-        made = _canonical(owner, raw)
+        made = _canonical(owner, raw, self._origin)
         # A body with a null in it is looked at anew each time: a NaN must not pass for a null seen before.
         if not has_null and len(raw) <= _MEMO_SPELLING:
             self._remember(spelling, made)
@@ -156,15 +160,17 @@ class Keyring:
             return None
 
     def _remember(self, spelling: _Spelling, made: Fingerprint) -> None:
-        self._memo[spelling] = made
-        self._memo_size += 2 * len(spelling[1])
+        owner, raw = spelling
+        # orjson's bytes keep the whole buffer they were made in; a copy takes what it holds.
+        self._memo[owner, bytes(memoryview(raw))] = made
+        self._memo_size += 2 * len(raw) + _MEMO_OVERHEAD
         while self._memo_size > _MEMO_TOTAL:
             oldest = next(iter(self._memo))
             del self._memo[oldest]
-            self._memo_size -= 2 * len(oldest[1])
+            self._memo_size -= 2 * len(oldest[1]) + _MEMO_OVERHEAD
 
 
-def _canonical(owner: _Owner, raw: bytes) -> Fingerprint:
+def _canonical(owner: _Owner, raw: bytes, origin: str | None) -> Fingerprint:
     dialect = find_dialect(owner[0])
     plain = orjson.loads(raw)
     dialect.check(plain)
@@ -172,8 +178,8 @@ def _canonical(owner: _Owner, raw: bytes) -> Fingerprint:
     identity = dialect.identity(plain)
     context, question = dialect.split(identity)
     return Fingerprint(
-        _hash("key", owner, identity),
-        _hash("partition", owner, context),
+        _hash("key", origin, owner, identity),
+        _hash("partition", origin, owner, context),
         question,
         uncacheable,
     )

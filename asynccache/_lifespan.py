@@ -61,14 +61,15 @@ class SharedLifespan:
         self._opening = opening
         self._users = 0  # changed only under the lock
         self._held: AbstractAsyncContextManager[None] | None = None
-        self._lock: asyncio.Lock | None = None  # guards the step between 0 and 1 users, one per event loop
+        self._lock: asyncio.Lock | None = None  # guards the step between 0 and 1 users; belongs to the loop
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @asynccontextmanager
     async def __call__(self) -> AsyncIterator[None]:
-        if self._users == 0 and (self._lock is None or not self._lock.locked()):
-            self._lock = asyncio.Lock()
+        loop = asyncio.get_running_loop()
+        if self._lock is None or (self._users == 0 and self._loop is not loop):
+            self._lock, self._loop = asyncio.Lock(), loop
         lock = self._lock
-        assert lock is not None  # noqa: S101  (for the type checkers)
         async with lock:
             if self._users == 0:
                 held = self._opening()

@@ -67,6 +67,18 @@ def _from_mapping(kind: type[_V], name: str, given: object) -> _V:
     return kind(**given)
 
 
+def _check_text(name: str, value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise InvalidRequest(name, f"expected a string or None, got {type(value).__name__}")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise InvalidRequest(name, "text that is not valid Unicode (a lone surrogate)") from None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
     """Whose answer this is. Entries of one scope are never served to another; None and "" differ.
@@ -83,11 +95,7 @@ class Scope:
 
     def __post_init__(self) -> None:
         for name in ("tenant", "user", "namespace"):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, str):
-                raise InvalidRequest(
-                    f"scope.{name}", f"expected a string or None, got {type(value).__name__}"
-                )
+            _check_text(f"scope.{name}", getattr(self, name))
 
     @classmethod
     def of(cls, given: Scope | Mapping[str, Any] | None) -> Scope:
@@ -134,11 +142,10 @@ class Control:
                 raise InvalidRequest(f"control.{name}", "expected True or False")
         if isinstance(self.tags, str) or not all(isinstance(tag, str) and tag for tag in self.tags):
             raise InvalidRequest("control.tags", "expected a sequence of non-empty strings")
+        for tag in self.tags:
+            _check_text("control.tags", tag)
         object.__setattr__(self, "tags", tuple(self.tags))
-        if self.version is not None and not isinstance(self.version, str):
-            raise InvalidRequest(
-                "control.version", f"expected a string or None, got {type(self.version).__name__}"
-            )
+        _check_text("control.version", self.version)
 
     @classmethod
     def of(cls, given: Control | Mapping[str, Any] | None) -> Control:

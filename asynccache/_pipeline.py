@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, TypeVar
 
 from asynccache._answer_stream import AnswerStream
-from asynccache._chain import AnyUpstream, checked, standard, upstream_identity
+from asynccache._chain import AnyUpstream, checked, origin_of, standard
 from asynccache._clock import SystemClock
 from asynccache._config import load
-from asynccache._driver import LoopTurn, StageDriver
+from asynccache._driver import StageDriver
 from asynccache._errors import (
     ConfigurationError,
     ForeignError,
@@ -24,11 +24,12 @@ from asynccache._errors import (
 )
 from asynccache._keys import Keyring
 from asynccache._lifespan import entered
-from asynccache._models import NO_CONTROL, Control, Exchange, Mode, Request, Response, Scope
+from asynccache._models import NO_CONTROL, NO_SCOPE, Control, Exchange, Mode, Request, Response, Scope
 from asynccache._outcome import Outcome
 from asynccache._protocols import Backend, Clock, Hook, Stage, Taggable
 from asynccache._registry import default_backend_url, open_backend
 from asynccache._stats import Stats
+from asynccache._turn import LoopTurn
 from asynccache.upstreams import as_upstream
 
 if TYPE_CHECKING:
@@ -107,9 +108,9 @@ class CachePipeline:
                 "upstream: give either an upstream (a base URL, an Upstream or an async callable) or "
                 "stages=[…], into which the upstream goes as MissHandler(upstream)"
             )
+        origin = None
         if upstream is not None and backend is None:
-            backend = default_backend_url()
-            namespace = upstream_identity(upstream) if namespace is None else namespace
+            backend, origin = default_backend_url(), origin_of(upstream)
         self._backend = open_backend(backend) if isinstance(backend, str) else backend
         if stages is not None:
             self._chain = checked(stages)
@@ -117,14 +118,18 @@ class CachePipeline:
             assert upstream is not None and self._backend is not None  # noqa: S101, PT018  (see above)
             answering = as_upstream(upstream, **({} if api_key is None else {"api_key": api_key}))
             self._chain = standard(
-                answering, self._backend, abandoned=abandoned, max_request_bytes=max_request_bytes
+                answering,
+                self._backend,
+                origin=origin,
+                abandoned=abandoned,
+                max_request_bytes=max_request_bytes,
             )
         self._needs_model: Final = isinstance(upstream, str) and default_model is None
         self._default_model: Final = default_model
         self._scope: Final = _option(lambda: Scope(namespace=namespace))
         self._scope_from: Final = scope_from
         self._prices: Final = dict(prices or {})
-        self._keyring: Final = Keyring(max_request_bytes=max_request_bytes)
+        self._keyring: Final = Keyring(max_request_bytes=max_request_bytes, origin=origin)
         self._driver: Final = StageDriver(
             clock=SystemClock() if clock is None else clock,
             ttl=_option(lambda: Control(ttl=ttl)).ttl,
@@ -133,6 +138,8 @@ class CachePipeline:
         )
         self._turn: Final = LoopTurn()
         self._opened: AsyncExitStack | None = None
+        self._opening = False
+        self._loop: asyncio.AbstractEventLoop | None = None  # in which it was opened
 
     @classmethod
     def configured(cls, path: str | os.PathLike[str] | None = None, /, **overrides: Any) -> Self:
@@ -149,11 +156,15 @@ class CachePipeline:
         return cls(**load(path, os.environ, overrides))
 
     async def __aenter__(self) -> Self:
-        if self._opened is not None:
+        if self._opened is not None or self._opening:
             raise PipelineClosed("this pipeline is open already; share it, or make a second one")
-        stack = AsyncExitStack()
-        await stack.enter_async_context(entered(self._backend, *self._chain.stages))
-        self._opened = stack
+        self._opening = True
+        try:
+            stack = AsyncExitStack()
+            await stack.enter_async_context(entered(self._backend, *self._chain.stages))
+        finally:
+            self._opening = False
+        self._opened, self._loop = stack, asyncio.get_running_loop()
         return self
 
     async def __aexit__(
@@ -265,6 +276,8 @@ class CachePipeline:
                 raise InvalidRequest(
                     "scope", "a Request carries its own scope and control; change them there"
                 )
+            if given.scope is NO_SCOPE and self._scope_from is not None:
+                given = replace(given, scope=Scope.of(self._scope_from(given.body)))
             placed = self._placed(given.scope)
             return given if placed is given.scope else replace(given, scope=placed)
         body = given if given.get("model") is not None else self._with_model(given)
@@ -292,14 +305,20 @@ class CachePipeline:
     async def _walk(self, request: Request, mode: Mode) -> Exchange:
         if self._opened is None:
             raise PipelineClosed("use `async with CachePipeline(...) as cache:`, and ask inside it")
+        if asyncio.get_running_loop() is not self._loop:
+            raise PipelineClosed("this pipeline is open in another event loop; open one in each")
         driver = self._driver
         started = driver.clock.monotonic()
         stages, express = self._chain
         if express is not None:
-            at_hand = express(request, mode, driver, started)
-            if at_hand is not None:
-                driver.served(at_hand)
-                return at_hand
+            try:
+                at_hand = express(request, mode, driver, started)
+            except Exception as error:  # noqa: BLE001  (law: a failure of the cache is not the caller's)
+                driver.stage_failed(express, error)
+            else:
+                if at_hand is not None:
+                    driver.served(at_hand)
+                    return at_hand
         try:
             exchange = await driver.run(Exchange(request, mode, driver, started), stages)
             if exchange.answer is None:
@@ -313,7 +332,10 @@ class CachePipeline:
         else:
             driver.served(exchange)
             return exchange
-        raise failure  # outside the handler, so that the error is the upstream's own, unchanged
+        try:
+            raise failure  # outside the handler, so that the error is the upstream's own, unchanged
+        finally:
+            del failure, seen  # an error and the frame it names would keep each other alive
 
     async def invalidate(
         self,
@@ -326,7 +348,8 @@ class CachePipeline:
     ) -> int:
         """Forget the answer to a request (or chat-completions body), or every entry carrying a tag.
 
-        Answers the upstream is making at this moment are neither stored nor shared with later requests.
+        Answers that this pipeline's upstream is making at this moment are neither stored nor shared with
+        later requests; other pipelines on the same store may still store theirs.
 
         Returns:
             How many entries were removed.

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from asynccache import BackendUnavailable, CachePipeline, Event, RequestServed, Source, StageFailed
-from asynccache._driver import LoopTurn
+from asynccache._turn import LoopTurn
 from asynccache.instrumentation.structlog import log_events, log_failures
 from asynccache.testing import FakeUpstream
 

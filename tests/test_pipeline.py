@@ -27,8 +27,10 @@ from asynccache import (
     Source,
     Stage,
     StageError,
+    UpstreamStreamError,
 )
 from asynccache._events import EntryRefused, EntryStored, Event, RequestFailed, RequestServed, StageFailed
+from asynccache._registry import default_backend_url
 from asynccache.backends import MemoryBackend
 from asynccache.stages import ExactLookup, MissHandler, Normalize, Validate, Write
 from asynccache.testing import FakeClock, FakeUpstream
@@ -338,6 +340,161 @@ async def test_what_was_invalidated_is_asked_for_again() -> None:
             await cache.invalidate()
 
 
+async def test_an_answer_served_under_a_tag_can_be_invalidated_by_it() -> None:
+    upstream = FakeUpstream()
+    async with CachePipeline(upstream=upstream, backend="memory://", strict=True) as cache:
+        await cache.ask("q", control={"tags": ["a"]})
+        other = await cache.ask("q", control={"tags": ["b"]})
+        assert (other.hit, other.reasons) == (False, ("not stored under these tags",))
+        # From now on the entry carries both.
+        assert (await cache.ask("q", control={"tags": ["a"]})).hit
+        assert (await cache.ask("q", control={"tags": ["b", "a"]})).hit
+        assert (await cache.ask("q")).hit
+        assert await cache.invalidate(tags=["a"]) == 1
+        assert not (await cache.ask("q", control={"tags": ["b"]})).hit
+
+
+async def test_a_body_changed_while_it_is_looked_up_is_asked_and_stored_as_it_was() -> None:
+    class Slow(MemoryBackend):
+        async def get(self, key: bytes) -> Entry | None:
+            await asyncio.sleep(0)
+            return await super().get(key)
+
+    upstream = FakeUpstream()
+    async with CachePipeline(upstream=upstream, backend=Slow(), strict=True) as cache:
+        messages = [{"role": "user", "content": "short"}]
+        task = asyncio.create_task(cache.chat(messages=messages))
+        await asyncio.sleep(0)
+        messages.append({"role": "user", "content": "and long"})
+        await task
+        assert upstream.calls[0]["messages"] == [{"role": "user", "content": "short"}]
+        assert (await cache.ask("short")).hit
+        assert not (await cache.chat(messages=messages)).hit
+
+
+async def test_a_callable_that_changes_its_body_changes_nobody_elses() -> None:
+    async def rude(body: Any) -> str:
+        body["messages"].insert(0, {"role": "system", "content": "be rude"})
+        body["messages"][1]["content"] = "x"
+        return "fine"
+
+    messages = [{"role": "user", "content": "q"}]
+    async with CachePipeline(upstream=rude, backend="memory://", strict=True) as cache:
+        await cache.chat(messages=messages)
+        assert messages == [{"role": "user", "content": "q"}]
+        assert (await cache.chat(messages=messages)).hit
+
+
+async def test_a_stream_that_was_cut_short_never_looks_complete() -> None:
+    never = asyncio.Event()
+
+    async def stuck(_: Mapping[str, Any]) -> AsyncIterator[str]:
+        yield "one"
+        await never.wait()
+
+    async with CachePipeline(upstream=stuck, backend="memory://", strict=True) as cache:
+        async with cache.stream(messages=QUESTION) as stream:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(stream.collect(), 0.01)
+            with pytest.raises(RuntimeError, match="cancelled"):
+                await stream.collect()
+            with pytest.raises(RuntimeError, match="read to its end"):
+                _ = stream.outcome
+        async with cache.stream(messages=QUESTION) as stream:
+            await anext(stream)
+        with pytest.raises(RuntimeError, match="left before its end"):
+            await anext(stream)
+    upstream = FakeUpstream([{"choices": []}, UpstreamStreamError("it died")])
+    async with (
+        CachePipeline(upstream=upstream, backend="memory://", strict=True) as cache,
+        cache.stream(messages=QUESTION) as stream,
+    ):
+        for _ in range(2):
+            with pytest.raises(UpstreamStreamError):
+                await stream.collect()
+
+
+async def test_scope_from_holds_for_requests_too() -> None:
+    def scope_from(body: Mapping[str, Any]) -> Scope:
+        return Scope(tenant=body["user"])
+
+    def request(user: str) -> Request:
+        return Request(body={"messages": QUESTION, "user": user})
+
+    async with CachePipeline(FakeUpstream(), backend="memory://", scope_from=scope_from) as cache:
+        await cache.fetch(request("a"))
+        assert (await cache.fetch(request("a"))).hit
+        assert not (await cache.fetch(request("b"))).hit
+
+
+async def test_a_failing_short_way_is_passed_over() -> None:
+    class Broken(MemoryBackend):
+        def at_hand(self, key: bytes) -> Entry | None:
+            raise ZeroDivisionError
+
+    async with CachePipeline(upstream=echo, backend=Broken()) as cache:
+        await cache.ask("q")
+        assert (await cache.ask("q")).hit
+        assert cache.stats().failed == {"Express": 1}
+
+
+async def test_the_stream_of_a_walk_that_fails_later_is_closed() -> None:
+    async def slow(exchange: Exchange) -> Exchange:
+        await asyncio.sleep(60)
+        return exchange
+
+    upstream = FakeUpstream()
+    async with CachePipeline(stages=[Normalize(), MissHandler(upstream), slow], strict=True) as cache:
+        task = asyncio.create_task(cache.stream(messages=QUESTION).__aenter__())
+        await upstream.called()
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        assert (upstream.in_flight, upstream.streams_closed) == (0, 1)
+
+
+async def test_a_backend_that_raises_a_stray_cancellation_costs_no_answer() -> None:
+    class Stray(MemoryBackend):
+        async def get(self, key: bytes) -> Entry | None:
+            raise asyncio.CancelledError
+
+    async with CachePipeline(upstream=echo, backend=Stray()) as cache:
+        assert (await cache.ask("q")).text == "you said q"
+        assert cache.stats().failed == {"ExactLookup": 1}
+
+
+def test_a_pipeline_open_in_another_event_loop_says_so() -> None:
+    cache = CachePipeline(upstream=echo, backend="memory://")
+    first = asyncio.new_event_loop()
+    first.run_until_complete(cache.__aenter__())
+
+    async def ask() -> None:
+        with pytest.raises(PipelineClosed, match="another event loop"):
+            await cache.ask("q")
+
+    asyncio.run(ask())
+    first.run_until_complete(cache.__aexit__(None, None, None))
+    first.close()
+
+
+async def test_reasons_that_never_repeat_do_not_fill_the_counters() -> None:
+    numbers = iter(range(1000))
+    memory = MemoryBackend()
+    validate = Validate(lambda request, candidate: f"number {next(numbers)}")
+    stages: list[Stage] = [
+        Normalize(),
+        ExactLookup(memory),
+        validate,
+        MissHandler(FakeUpstream()),
+        Write(memory),
+    ]
+    async with CachePipeline(stages=stages, strict=True) as cache:
+        for _ in range(200):
+            await cache.ask("q")
+        assert len(cache.stats().rejected) <= 101
+        assert sum(cache.stats().rejected.values()) == 199
+
+
 async def test_an_answer_begun_before_an_invalidation_is_not_stored() -> None:
     upstream = FakeUpstream()
     upstream.hold()
@@ -585,3 +742,25 @@ async def test_a_pipeline_is_configured_by_file_environment_and_arguments(
     monkeypatch.setenv("ASYNCCACHE_TLL", "5")
     with pytest.raises(ConfigurationError, match="ASYNCCACHE_TLL"):
         CachePipeline.configured(upstream=upstream)
+
+
+async def test_in_the_default_store_other_upstreams_are_strangers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    def made(text: str) -> Any:
+        async def closure(_: Mapping[str, Any]) -> str:
+            return text
+
+        return closure
+
+    async with CachePipeline(echo, strict=True) as cache:
+        await cache.ask("q")
+    async with CachePipeline(echo, strict=True) as cache:
+        assert (await cache.ask("q")).hit
+    for upstream in (made("one"), made("two"), FakeUpstream("three"), FakeUpstream("four")):
+        async with CachePipeline(upstream, strict=True, namespace="n") as cache:
+            assert not (await cache.ask("q")).hit
+    assert default_backend_url().startswith(f"sqlite:///{tmp_path}")

@@ -11,7 +11,6 @@ from typing import Any
 import anyio
 import orjson
 
-from asynccache._chain import upstream_identity
 from asynccache._errors import ConfigurationError, InvalidRequest, NotCached
 from asynccache._models import Control, Scope
 from asynccache._outcome import Outcome
@@ -30,18 +29,20 @@ def run(given: argparse.Namespace) -> int:
     backend = open_existing(url)
     in_default_store = options.pop("backend", None) is None
     upstream = options.pop("upstream", None)
-    options.pop("api_key", None)
-    if in_default_store and upstream is not None:
-        # As a pipeline does: all of a user's programs share that store.
-        options.setdefault("namespace", upstream_identity(upstream))
     scope = Scope(tenant=given.tenant, user=given.user, namespace=given.namespace)
-    cache = CachePipeline(_nobody, backend=backend, **{**options, "strict": True})
+    options["strict"] = True
+    if in_default_store and upstream is not None:
+        # All of a user's programs share that store, which keeps answers apart by upstream.
+        cache = CachePipeline(upstream, **options)
+    else:
+        options.pop("api_key", None)
+        cache = CachePipeline(_nobody, backend=backend, **options)
     try:
         outcome = anyio.run(_look_up, cache, body, scope)
     except NotCached:
         hint = ""
-        if in_default_store and given.namespace is None and "namespace" not in options:
-            hint = "; the default store keeps answers apart by upstream: say --namespace with its URL"
+        if in_default_store and upstream is None:
+            hint = "; the default store keeps answers apart by upstream: set ASYNCCACHE_UPSTREAM to its URL"
         complain(f"not cached: {named(url)} holds no answer to this very request{hint}")
         return 1
     if given.json:

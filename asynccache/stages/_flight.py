@@ -7,24 +7,38 @@ takes nothing from the others. Callers only read what it has written down.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
+from copy import copy
 from typing import TYPE_CHECKING, Final
 
-from asynccache._errors import PipelineClosed, UpstreamError, UpstreamStreamError
+from asynccache._errors import ForeignError, PipelineClosed, UpstreamError, UpstreamStreamError
 from asynccache._lifespan import own_task_cancelled, to_its_end
 from asynccache._models import Response
 from asynccache._registry import find_dialect
 from asynccache._stream import Stream
+from asynccache._turn import LoopTurn
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from asynccache._models import Exchange
 
 __all__ = ["Flight"]
 
 _CLOSED: Final = "the pipeline was closed while the upstream was answering"
+
+
+def _copied(error: Exception) -> Exception:
+    """The same error without what happened to the other; the error itself when it cannot be copied."""
+    if isinstance(error, ForeignError):
+        return ForeignError(_copied(error.error))
+    try:
+        made = copy(error)
+    except Exception:  # noqa: BLE001  (an exception of a user may be anything)
+        return error
+    if type(made) is not type(error):
+        return error
+    made.__cause__, made.__suppress_context__ = error.__cause__, error.__suppress_context__
+    return made.with_traceback(None)
 
 
 class _Reader:
@@ -49,9 +63,10 @@ class Flight:
             no one new, lets go of what all have read, and waits when its fastest reader is that far
             behind; a reader that far behind the fastest is cut off with an error, so that one stuck
             client neither fills the memory nor stops the others.
+        turn: lets others run between the frames of an upstream that is always ready.
     """
 
-    def __init__(self, *, generation: int, window: int) -> None:
+    def __init__(self, *, generation: int, window: int, turn: LoopTurn) -> None:
         self.generation: Final = generation
         self.landed_at: float | None = None
         """Monotonic seconds at which the flight ended; None while under way."""
@@ -59,6 +74,8 @@ class Flight:
         """Set once the upstream has answered or begun to: ``exchange`` or an error is known."""
         self.ended = asyncio.Event()
         """Set when the flight is over: ``landed_at`` is known, and so is how it ended."""
+        self.settled = asyncio.Event()
+        """Set when it is known whether the answer can be had whole: at the end, or once it is too long."""
         self.exchange: Exchange | None = None
         """The inner stages' result; its answer is a Response, or a Stream whose frames are in the log."""
         self.waiting = 0
@@ -72,10 +89,11 @@ class Flight:
         self._log: list[bytes] = []
         self._first = 0  # index in the whole answer of the log's first frame
         self._size = 0  # bytes in the log
+        self._long = False  # True once the log has outgrown the window
         self._readers: set[_Reader] = set()
         self._moved = asyncio.Event()  # set, and replaced, whenever there is something new to see
         self._error: Exception | None = None
-        self._traceback: TracebackType | None = None
+        self._turn: Final = turn
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False
 
@@ -88,7 +106,7 @@ class Flight:
     @property
     def joinable(self) -> bool:
         """Whether a newcomer can still have the whole answer."""
-        return self._error is None and self._first == 0 and not self._cancelled
+        return self._error is None and not self._long and not self._cancelled
 
     @property
     def failed(self) -> bool:
@@ -115,10 +133,10 @@ class Flight:
 
     def _land(self, error: Exception | None, at: float) -> None:
         self._error = error
-        self._traceback = None if error is None else error.__traceback__
         self.landed_at = at
         self.begun.set()
         self.ended.set()
+        self.settled.set()
         self._wake()
 
     def flown_by(self, task: asyncio.Task[None], monotonic: Callable[[], float]) -> None:
@@ -137,10 +155,13 @@ class Flight:
         if self._task is not None:
             self._task.cancel()
 
-    def raise_error(self) -> None:
-        """Raise what the flight ended in, if it failed. Every reader gets the same error."""
+    def raise_error(self, *, first: bool) -> None:
+        """Raise what the flight ended in, if it failed: the error itself for the first, a copy for others.
+
+        One object raised in many tasks would gather the context and the traceback of all of them.
+        """
         if self._error is not None:
-            raise self._error.with_traceback(self._traceback)
+            raise self._error if first else _copied(self._error)
 
     async def _pump(self, stream: Stream) -> None:
         try:
@@ -148,12 +169,16 @@ class Flight:
                 self._log.append(frame)
                 self._size += len(frame)
                 self._wake()
+                if self._turn.due():
+                    await asyncio.sleep(0)
                 while self._size > self._window:
+                    self._long = True
+                    self.settled.set()
                     if not self._make_room():
                         await self._moved.wait()
         finally:
             await to_its_end(stream.aclose())
-        if self._first == 0:
+        if not self._long:
             self._whole = tuple(self._log)
 
     def _make_room(self) -> bool:
@@ -179,19 +204,21 @@ class Flight:
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 
-    def read(self, leave: Callable[[], None]) -> Stream:
+    def read(self, leave: Callable[[], None], *, first: bool) -> Stream:
         """The answer's frames from the first on, for one reader; ``leave`` is called when it is done."""
         reader = _Reader()
         self._readers.add(reader)
+        frames = self._frames(reader, first=first)
 
         async def aclose() -> None:
             self._readers.discard(reader)
             self._wake()
             leave()
+            await frames.aclose()
 
-        return Stream(self._frames(reader), aclose=aclose)
+        return Stream(frames, aclose=aclose)
 
-    async def _frames(self, reader: _Reader) -> AsyncIterator[bytes]:
+    async def _frames(self, reader: _Reader, *, first: bool) -> AsyncGenerator[bytes, None]:
         while True:
             if reader.cut:
                 raise UpstreamStreamError(
@@ -207,7 +234,7 @@ class Flight:
             elif self.landed_at is None:
                 await self._moved.wait()
             else:
-                self.raise_error()
+                self.raise_error(first=first)
                 return
 
     def response(self) -> Response | None:

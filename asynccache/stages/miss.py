@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 from asynccache._errors import ForeignError, NotCached, UpstreamError
-from asynccache._lifespan import entered
+from asynccache._lifespan import entered, own_task_cancelled
 from asynccache._models import Asked, Response, Source
 
 if TYPE_CHECKING:
@@ -54,4 +55,8 @@ class MissHandler:
             raise
         except Exception as error:
             raise ForeignError(error) from error
+        except asyncio.CancelledError as error:
+            if own_task_cancelled():
+                raise
+            raise UpstreamError("the upstream cancelled its own call") from error
         return exchange._replace(asked=asked).answering(answer, Source.UPSTREAM)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from asynccache._keys import Keyring
+import orjson
+
+from asynccache._keys import Keyring, to_json
 
 if TYPE_CHECKING:
     from asynccache._models import Exchange
@@ -13,16 +16,21 @@ __all__ = ["Normalize"]
 
 
 class Normalize:
-    """Check the body at the door and fill in key, partition and question. The body stays as sent.
+    """Check the body at the door; fill in key, partition and question, and a copy of the body as sent.
 
     Args:
         max_request_bytes: largest body accepted, in bytes of JSON; default 16 MiB.
+        origin: part of every key, beside the scope: whose answers these are, in a store that strangers
+            share; default None.
     """
 
-    def __init__(self, *, max_request_bytes: int = 16 * 2**20) -> None:
-        self.keyring = Keyring(max_request_bytes=max_request_bytes)
+    def __init__(self, *, max_request_bytes: int = 16 * 2**20, origin: str | None = None) -> None:
+        self.keyring = Keyring(max_request_bytes=max_request_bytes, origin=origin)
 
     async def __call__(self, exchange: Exchange, /) -> Exchange:
+        # No await between the two: what is asked upstream is what was keyed, whatever the caller does
+        # with its lists meanwhile.
         found = self.keyring.fingerprint(exchange.request)
-        asking = exchange.asking(exchange.request.identified(found.key, found.partition, found.question))
+        own = replace(exchange.request, body=orjson.loads(to_json(exchange.request.body)))
+        asking = exchange.asking(own.identified(found.key, found.partition, found.question))
         return asking if found.uncacheable is None else asking.bypassing(found.uncacheable)

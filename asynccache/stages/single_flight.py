@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import anyio
 
 from asynccache._errors import ConfigurationError, StageError
-from asynccache._lifespan import Nursery, entered
+from asynccache._keys import to_json
+from asynccache._lifespan import Nursery, SharedLifespan, entered
 from asynccache._models import Source
 from asynccache._stream import Stream
+from asynccache._turn import LoopTurn
 from asynccache.stages._flight import Flight
 from asynccache.stages.write import refusal
 
@@ -22,7 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["SingleFlight"]
 
-_Key: TypeAlias = "tuple[bytes, float | None, tuple[str, ...]]"
+_Key: TypeAlias = "tuple[bytes, float | None, tuple[str, ...], bytes]"
+
+_above: Final[ContextVar[frozenset[_Key]]] = ContextVar("asynccache_flights_above", default=frozenset())
+"""The flights in whose upstream calls this code runs: who asks its own question must not wait for itself."""
 
 LINGER: Final = 1.0
 """Seconds a landed flight is kept for requests that began before it landed and are still looking up."""
@@ -65,18 +71,23 @@ class SingleFlight:
         self._drain: Final = drain
         self._flights: dict[_Key, Flight] = {}
         self._lonely: dict[_Key, float] = {}  # key -> monotonic seconds until which nobody waits for it
-        self._nursery: Nursery | None = None
+        self._aloft: set[Flight] = set()
+        self._turn: Final = LoopTurn()
+        self._nursery: Final = Nursery()
+        self._lifespan: Final = SharedLifespan(self._opening)
+
+    def lifespan(self) -> AbstractAsyncContextManager[None]:
+        """Hold the inner stages open, and the tasks the flights run in."""
+        return self._lifespan()
 
     @asynccontextmanager
-    async def lifespan(self) -> AsyncIterator[None]:
-        """Hold the inner stages open, and the task group the flights run in."""
-        self._nursery = Nursery()
+    async def _opening(self) -> AsyncIterator[None]:
         async with entered(*self._stages), self._nursery.lifespan():
             try:
                 yield
             finally:
                 with anyio.move_on_after(self._drain):
-                    for flight in list(self._flights.values()):
+                    for flight in tuple(self._aloft):
                         await flight.ended.wait()
                 self._flights.clear()
                 self._lonely.clear()
@@ -90,8 +101,12 @@ class SingleFlight:
             return await exchange.driver.run(exchange, self._stages)
         if not request.key:
             raise StageError("SingleFlight needs a key: put Normalize() before it")
-        # ttl and tags are part of what is stored, so only requests that agree on them share.
-        key = (request.key, control.ttl, control.tags)
+        # ttl and tags are part of what is stored, and stream_options of what a stream carries, so only
+        # requests that agree on them share.
+        options = request.body.get("stream_options") if exchange.mode == "stream" else None
+        key = (request.key, control.ttl, control.tags, to_json({"": options}) if options else b"")
+        if key in _above.get():
+            return await exchange.driver.run(exchange, self._stages)
         flight = self._joinable(key, exchange)
         if flight is None:
             if self._goes_alone(key, exchange.driver):
@@ -116,19 +131,24 @@ class SingleFlight:
         return False
 
     def _take_off(self, key: _Key, exchange: Exchange) -> Flight:
-        if self._nursery is None:
-            raise StageError("SingleFlight is used outside its lifespan")
-        driver = exchange.driver
-        flight = Flight(generation=driver.generation, window=self._window)
+        driver, monotonic = exchange.driver, exchange.driver.clock.monotonic
+        flight = Flight(generation=driver.generation, window=self._window, turn=self._turn)
 
-        monotonic = driver.clock.monotonic
-        task = self._nursery.start(lambda: flight.run(lambda: driver.run(exchange, self._stages), monotonic))
+        async def ask() -> Exchange:
+            _above.set(_above.get() | {key})
+            return await driver.run(exchange, self._stages)
+
+        # Entered first: an eager task may have landed when start returns.
+        self._flights[key] = flight
+        self._aloft.add(flight)
+        task = self._nursery.start(lambda: flight.run(ask, monotonic))
         flight.flown_by(task, monotonic)
         task.add_done_callback(lambda _: self._land(key, flight))
-        self._flights[key] = flight
         return flight
 
     def _land(self, key: _Key, flight: Flight) -> None:
+        self._aloft.discard(flight)
+
         def forget() -> None:
             if self._flights.get(key) is flight:
                 del self._flights[key]
@@ -143,14 +163,14 @@ class SingleFlight:
         reading: Stream | None = None
         try:
             if exchange.mode == "stream":
-                reading = flight.read(lambda: self._leave(flight))
+                reading = flight.read(lambda: self._leave(flight), first=first)
             await flight.begun.wait()
             inner = flight.exchange
             if inner is not None and isinstance(inner.answer, Stream) and reading is not None:
                 streaming, reading = reading, None
                 return _answered(exchange, inner, streaming, first=first)
-            await flight.ended.wait()
-            flight.raise_error()
+            await flight.settled.wait()
+            flight.raise_error(first=first)
             if inner is None or inner.answer is None:
                 return exchange
             response = flight.response()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from asynccache._models import Candidate, Exchange, Request
     from asynccache._protocols import Check
 
-__all__ = ["ENTRY_CHECKS", "Validate", "belongs", "fresh", "replayable"]
+__all__ = ["ENTRY_CHECKS", "Validate", "belongs", "fresh", "replayable", "tagged"]
 
 
 def belongs(request: Request, candidate: Candidate) -> str | None:
@@ -32,6 +32,12 @@ def fresh(request: Request, candidate: Candidate) -> str | None:
     return None if max_age is None or candidate.age <= max_age else "older than max_age"
 
 
+def tagged(request: Request, candidate: Candidate) -> str | None:
+    """The entry carries every tag of the request: else invalidating that tag would leave it be."""
+    tags = request.control.tags
+    return None if not tags or set(tags) <= set(candidate.entry.tags) else "not stored under these tags"
+
+
 def replayable(request: Request, candidate: Candidate) -> str | None:
     """The entry has what a stream was asked to carry (usage, for ``stream_options.include_usage``)."""
     if "stream_options" not in request.body:
@@ -39,7 +45,7 @@ def replayable(request: Request, candidate: Candidate) -> str | None:
     return find_dialect(request.dialect).replayable(request.body, candidate.entry.response)
 
 
-ENTRY_CHECKS: Final[tuple[Check, ...]] = (belongs, fresh, replayable)
+ENTRY_CHECKS: Final[tuple[Check, ...]] = (belongs, fresh, tagged, replayable)
 
 
 class Validate:
@@ -65,4 +71,6 @@ class Validate:
                 return exchange.accepting(candidate)
             exchange.driver.emit(CandidateRejected(reason, candidate.source, candidate.similarity))
             exchange = exchange.rejecting(reason, candidate)
+            if candidate.source is Source.EXACT and candidate.entry.tags:
+                exchange = exchange.noting(tags=candidate.entry.tags)
         return exchange

@@ -44,6 +44,8 @@ class Write:
         self._backend = backend
         self._max_entry_bytes = max_entry_bytes
         self._patience = patience
+        # Of its own: all of the default limiter's threads may be waiting for this very answer.
+        self._judges = anyio.CapacityLimiter(2)
 
     def lifespan(self) -> AbstractAsyncContextManager[None]:
         """Hold the backend open."""
@@ -81,7 +83,7 @@ class Write:
         if reason is None:
             seconds = 0.0 if exchange.asked is None else driver.clock.monotonic() - exchange.asked.at
             judge = partial(_judged, exchange.request, response)
-            judged = await to_thread.run_sync(judge) if size > ON_LOOP else judge()
+            judged = judge() if size <= ON_LOOP else await to_thread.run_sync(judge, limiter=self._judges)
             reason = judged if isinstance(judged, str) else await self._put(exchange, judged, seconds)
         if reason is not None:
             driver.emit(EntryRefused(reason))
@@ -125,7 +127,14 @@ def _judged(request: Request, response: Response) -> tuple[Response, Cost] | str
             response = Response(dialect.assemble(response.frames), response.frames)
         except ValueError:
             return "the stream's frames make no answer"
-    return refusal(request, response) or (response, dialect.cost(response))
+    return refusal(request, response) or (_compact(response), dialect.cost(response))
+
+
+def _compact(response: Response) -> Response:
+    """The same answer in bytes that take what they hold: those orjson makes keep its whole buffer."""
+    return Response(
+        bytes(memoryview(response.body)), tuple([bytes(memoryview(frame)) for frame in response.frames])
+    )
 
 
 def _entry(exchange: Exchange, response: Response, spent: Cost, seconds: float) -> Entry:
@@ -138,7 +147,8 @@ def _entry(exchange: Exchange, response: Response, spent: Cost, seconds: float) 
         created_at=exchange.driver.clock.now(),
         ttl=_ttl(exchange),
         question=request.question,
-        tags=request.control.tags,
+        # What the entry in its place was known by stays: it answered those requests as well.
+        tags=tuple(dict.fromkeys((*request.control.tags, *exchange.notes.get("tags", ())))),
         version=request.control.version,
         cost=Cost(spent.prompt_tokens, spent.completion_tokens, seconds),
     )

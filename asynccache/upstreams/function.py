@@ -6,6 +6,8 @@ import inspect
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard
 
+import orjson
+
 from asynccache._errors import ConfigurationError, UpstreamInvalidAnswer
 from asynccache._keys import to_json
 from asynccache._models import Response
@@ -37,9 +39,9 @@ def is_async_callable(given: object) -> TypeGuard[Answering]:
 class CallableUpstream:
     """Asks an async callable.
 
-    It is given the request body as a dict of its own; what stands inside (the messages) is the
-    caller's and must be left as it is. ``body["stream"]`` is True when a stream is asked for and absent
-    otherwise, so a call of an SDK can be handed the body as ``**body``. It gives either
+    It is given a copy of the request body, as plain JSON data. ``body["stream"]`` is True when a stream
+    is asked for and absent otherwise, so a call of an SDK can be handed the body as ``**body``. It gives
+    either
 
     * a whole answer: a mapping or a pydantic model (the protocol's document), ``bytes`` (that document
       as JSON), or ``str`` (just the text), or
@@ -102,7 +104,8 @@ class CallableUpstream:
         return Stream(replayed, aclose=replayed.aclose)
 
     async def _call(self, body: Mapping[str, Any]) -> Any:
-        given = self._function(dict(body))
+        # All of it is the callable's own: what it changes is nobody else's.
+        given = self._function(orjson.loads(to_json(body)))
         return await given if inspect.isawaitable(given) else given
 
     def __repr__(self) -> str:

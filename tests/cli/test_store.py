@@ -16,6 +16,7 @@ import pytest
 
 from asynccache import CachePipeline
 from asynccache.cli import main
+from asynccache.server.standin import StandIn
 
 ROOT = Path(__file__).resolve().parents[2]
 URL = "sqlite:///answers.db"
@@ -169,18 +170,19 @@ def test_missing_body_file_is_one_sentence(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_get_in_the_default_store_follows_the_configured_upstream(
-    workplace: Path, capsys: pytest.CaptureFixture[str]
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    upstream = "http://127.0.0.1:9/v1"
-
-    async def fill() -> None:
-        async with CachePipeline(model, namespace=upstream) as cache:
+    async def fill() -> str:
+        async with StandIn(latency=0.0) as server, CachePipeline(server.base_url) as cache:
             await cache.ask("one?", model="m")
+            return server.base_url
 
-    anyio.run(fill)
+    upstream = anyio.run(fill)
     assert main(["get", "one?", "--model", "m"]) == 1
-    assert "say --namespace" in capsys.readouterr().err
-    assert main(["get", "one?", "--model", "m", "--namespace", upstream]) == 0
+    assert "set ASYNCCACHE_UPSTREAM" in capsys.readouterr().err
+    monkeypatch.setenv("ASYNCCACHE_UPSTREAM", upstream)
+    assert main(["get", "one?", "--model", "m"]) == 0
+    monkeypatch.delenv("ASYNCCACHE_UPSTREAM")
     (workplace / "asynccache.toml").write_text(f'upstream = "{upstream}/"\ndefault_model = "m"')
     assert main(["get", "one?"]) == 0
 

@@ -15,6 +15,7 @@ from asynccache import (
     Outcome,
     PipelineClosed,
     Source,
+    Stage,
     UpstreamBusy,
     UpstreamError,
     UpstreamStreamError,
@@ -191,7 +192,10 @@ async def test_an_upstream_error_reaches_everyone_once_and_is_not_cached() -> No
         await settle()
         upstream.release()
         results = await waiting
-        assert all(result is error for result in results)
+        assert results[0] is error
+        assert {(type(result), str(result), result.status) for result in results} == {
+            (UpstreamBusy, "come back later", 503)
+        }
         assert len(upstream.calls) == 1
         assert (await cache.ask("q")).text == "the answer"
 
@@ -204,8 +208,82 @@ async def test_a_callables_own_exception_reaches_everyone_unchanged() -> None:
     async with CachePipeline(upstream=broken, backend="memory://", strict=True) as cache:
         results = await gather(cache.ask("q"), cache.ask("q"))
     assert [type(result) for result in results] == [LookupError, LookupError]
-    assert results[0] is results[1]
-    assert results[0].__cause__ is None
+    assert [result.args for result in results] == [("user",), ("user",)]
+    assert [result.__cause__ for result in results] == [None, None]
+
+
+async def test_an_error_shared_by_many_carries_nothing_of_one_caller_to_another() -> None:
+    upstream = FakeUpstream(UpstreamBusy("come back later", status=503))
+    upstream.hold()
+
+    async def ask_while_handling(secret: str) -> BaseException | None:
+        try:
+            raise KeyError(secret)
+        except KeyError:
+            try:
+                await cache.ask("q")
+            except UpstreamBusy as error:
+                return error
+        return None
+
+    async with asking(upstream) as cache:
+        waiting = asyncio.gather(*(ask_while_handling(f"secret {number}") for number in range(3)))
+        await settle()
+        upstream.release()
+        errors = await waiting
+    contexts = [str(error.__context__) for error in errors if error is not None]
+    assert contexts == ["'secret 0'", "'secret 1'", "'secret 2'"]
+
+
+async def test_an_upstream_that_asks_its_own_question_does_not_wait_for_itself() -> None:
+    calls = 0
+
+    async def agent(_: Mapping[str, Any]) -> str:
+        nonlocal calls
+        calls += 1
+        return "done" if calls > 1 else f"asked myself: {(await cache.ask('q')).text}"
+
+    async with CachePipeline(agent, backend="memory://", strict=True) as cache:
+        with anyio.fail_after(5):
+            assert (await cache.ask("q")).text == "asked myself: done"
+
+
+async def test_streams_that_ask_for_other_events_do_not_share() -> None:
+    upstream = FakeUpstream("one", "two")
+    upstream.hold()
+    usage = {"include_usage": True}
+
+    async def frames(**options: Any) -> list[Any]:
+        async with cache.stream(messages=QUESTION, **options) as stream:
+            return [chunk.json() async for chunk in stream]
+
+    async with asking(upstream) as cache:
+        waiting = asyncio.gather(frames(), frames(stream_options=usage), frames(stream_options=usage))
+        await settle()
+        assert upstream.in_flight == 2
+        upstream.release()
+        plain, counted, shared = await waiting
+    assert [bool(read[-1]["choices"]) for read in (plain, counted, shared)] == [True, False, False]
+
+
+async def test_one_who_waits_for_a_whole_answer_is_not_held_by_a_stuck_reader_of_an_endless_one() -> None:
+    upstream = Endless(1000)
+    async with windowed(upstream, 10_000) as cache, cache.stream(messages=QUESTION) as stuck:
+        await anext(stuck)
+        waiting = asyncio.create_task(cache.chat(messages=QUESTION))
+        with anyio.fail_after(5), pytest.raises(AssertionError, match="this upstream streams"):
+            await waiting
+        upstream.stop = True
+
+
+async def test_stages_may_be_shared_by_two_pipelines() -> None:
+    memory, upstream = MemoryBackend(), FakeUpstream()
+    stages: list[Stage] = [Normalize(), SingleFlight(MissHandler(upstream), Write(memory))]
+    async with CachePipeline(stages=stages, strict=True) as outer:
+        async with CachePipeline(stages=stages, strict=True) as inner:
+            await inner.ask("a")
+        await outer.ask("b")
+    assert len(upstream.calls) == 2
 
 
 async def test_an_upstream_that_cancels_itself_is_an_error_and_harms_nothing_else() -> None:
