@@ -7,7 +7,8 @@ as neutral, and always the scope.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from hashlib import sha256
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
@@ -27,6 +28,8 @@ FORMAT: Final = "asynccache/1"
 
 _DEEPEST: Final = 200
 """Levels of nesting; orjson itself stops at 254."""
+ON_LOOP: Final = 64 * 2**10
+"""Bytes of a body made canonical on the event loop; more may hold it for milliseconds."""
 _MEMO_SPELLING: Final = 8 * 2**10
 """Bytes; longer bodies are canonicalised each time, which costs little beside handling them."""
 _MEMO_OVERHEAD: Final = 600
@@ -131,29 +134,44 @@ class Keyring:
         Raises:
             InvalidRequest: the body is not one the dialect's upstreams could take, or too large.
         """
-        scope = request.scope
-        owner = (request.dialect, scope.tenant, scope.user, scope.namespace, request.control.version)
+        owner = _owner(request)
         raw = _dumps(request.body, request.body, orjson.OPT_SORT_KEYS)
         spelling = (owner, raw)
         known = self._memo.get(spelling)
         if known is not None:
             return known
-        if len(raw) > self._limit:
-            problem = f"{len(raw)} bytes of JSON are over the limit of {self._limit} (max_request_bytes)"
-            raise InvalidRequest("body", problem)
-        has_null = b"null" in raw
-        if has_null and (fault := _first_fault(request.body, "body", 0)):  # orjson writes NaN as null
-            raise InvalidRequest(*fault)
+        has_null = self._check_raw(request, raw)
         made = _canonical(owner, raw, self._origin)
         # A body with a null in it is looked at anew each time: a NaN must not pass for a null seen before.
         if not has_null and len(raw) <= _MEMO_SPELLING:
             self._remember(spelling, made)
         return made
 
+    def defer(self, request: Request) -> Callable[[], Fingerprint] | None:
+        """For a large body, a function that makes its fingerprint in any thread; None for others.
+
+        Raises as ``fingerprint``, here and now, for what is no JSON or too large.
+        """
+        owner = _owner(request)
+        raw = _dumps(request.body, request.body, orjson.OPT_SORT_KEYS)
+        if len(raw) <= ON_LOOP:
+            return None
+        self._check_raw(request, raw)
+        return partial(_canonical, owner, raw, self._origin)
+
+    def _check_raw(self, request: Request, raw: bytes) -> bool:
+        """Refuse what is too large or not finite; whether there is a null in it."""
+        if len(raw) > self._limit:
+            problem = f"{len(raw)} bytes of JSON are over the limit of {self._limit} (max_request_bytes)"
+            raise InvalidRequest("body", problem)
+        has_null = b"null" in raw
+        if has_null and (fault := _first_fault(request.body, "body", 0)):  # orjson writes NaN as null
+            raise InvalidRequest(*fault)
+        return has_null
+
     def recall(self, request: Request) -> Fingerprint | None:
         """The fingerprint of a spelling seen before; None for any other, and for what cannot be spelled."""
-        scope = request.scope
-        owner = (request.dialect, scope.tenant, scope.user, scope.namespace, request.control.version)
+        owner = _owner(request)
         try:
             return self._memo.get((owner, orjson.dumps(request.body, _plain, orjson.OPT_SORT_KEYS)))
         except (TypeError, RecursionError):
@@ -168,6 +186,11 @@ class Keyring:
             oldest = next(iter(self._memo))
             del self._memo[oldest]
             self._memo_size -= 2 * len(oldest[1]) + _MEMO_OVERHEAD
+
+
+def _owner(request: Request) -> _Owner:
+    scope = request.scope
+    return request.dialect, scope.tenant, scope.user, scope.namespace, request.control.version
 
 
 def _canonical(owner: _Owner, raw: bytes, origin: str | None) -> Fingerprint:

@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.from_thread
+import anyio.to_thread
 import orjson
 import pytest
 
@@ -764,3 +767,38 @@ async def test_in_the_default_store_other_upstreams_are_strangers(
         async with CachePipeline(upstream, strict=True, namespace="n") as cache:
             assert not (await cache.ask("q")).hit
     assert default_backend_url().startswith(f"sqlite:///{tmp_path}")
+
+
+async def test_a_large_body_is_keyed_off_the_loop_and_as_ever() -> None:
+    upstream = FakeUpstream()
+    numbers = [float(number) for number in range(20_000)]
+    async with CachePipeline(upstream=upstream, backend="memory://", strict=True) as cache:
+        assert not (await cache.ask("q", extra=numbers)).hit
+        assert (await cache.ask("q", extra=[*range(20_000)])).hit
+        assert not (await cache.ask("q", extra=numbers[1:])).hit
+        with pytest.raises(InvalidRequest, match=r"extra\[20000\]: must be finite"):
+            await cache.ask("q", extra=[*numbers, float("nan")])
+        with pytest.raises(InvalidRequest, match="messages"):
+            await cache.fetch({"messages": [], "extra": numbers})
+
+
+async def test_answers_are_judged_though_every_common_thread_is_waiting_for_them() -> None:
+    upstream = FakeUpstream("x" * 300_000)
+    upstream.hold()
+    limiter = anyio.to_thread.current_default_thread_limiter()
+    async with CachePipeline(upstream=upstream, backend="memory://", strict=True) as cache:
+
+        def ask() -> str:
+            return anyio.from_thread.run(cache.ask, "q").text
+
+        tokens, limiter.total_tokens = limiter.total_tokens, 2
+        try:
+            with anyio.fail_after(10):
+                async with anyio.create_task_group() as group:
+                    for _ in range(2):
+                        group.start_soon(anyio.to_thread.run_sync, ask)
+                    await upstream.called()
+                    upstream.release()
+        finally:
+            limiter.total_tokens = tokens
+        assert (await cache.ask("q")).hit

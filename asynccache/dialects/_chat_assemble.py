@@ -30,14 +30,15 @@ def assemble(frames: Sequence[bytes]) -> bytes:
     return orjson.dumps(document)
 
 
-def _fold(parts: Iterable[Any], rules: _Rules) -> dict[str, Any]:
+def _fold(parts: Iterable[Any], rules: _Rules, other: _Fold | None = None) -> dict[str, Any]:
+    """Gather the parts field by field; ``other`` (default ``_last``) is the rule of those that have none."""
     gathered: dict[str, list[Any]] = {}
     for part in parts:
         if not isinstance(part, dict):
             raise ValueError("a part of a frame is not an object")  # noqa: TRY004  (it is bad data)
         for name, value in part.items():
             gathered.setdefault(name, []).append(value)
-    return {name: rules.get(name, _last)(values) for name, values in gathered.items()}
+    return {name: rules.get(name, other or _last)(values) for name, values in gathered.items()}
 
 
 def _given(values: list[Any]) -> list[Any]:
@@ -63,6 +64,14 @@ def _joined(values: list[Any]) -> Any:
     if all(isinstance(value, list) for value in given):
         return list(chain.from_iterable(given))
     raise ValueError("a field changes its type between frames")
+
+
+def _pieces(values: list[Any]) -> Any:
+    """A field nobody told us of: texts and lists that change from delta to delta are pieces of one."""
+    given = _given(values)
+    changes = any(value != given[0] for value in given)
+    whole = all(isinstance(value, str) for value in given) or all(isinstance(value, list) for value in given)
+    return _joined(given) if changes and whole else _last(values)
 
 
 def _joined_base64(values: list[Any]) -> Any:
@@ -123,7 +132,7 @@ def _choice(index: int, chunks: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _message(deltas: list[Any]) -> dict[str, Any]:
-    message = _fold(deltas, _MESSAGE)
+    message = _fold(deltas, _MESSAGE, _pieces)
     # An empty text beside the role opens a stream before the server knows what will come; where no text
     # came but something else did, an unstreamed answer says null.
     if message.get("content") == "" and any(message.get(name) for name in _INSTEAD_OF_CONTENT):

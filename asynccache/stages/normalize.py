@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
+from anyio import CapacityLimiter, to_thread
 
 from asynccache._keys import Keyring, to_json
 
@@ -26,11 +27,18 @@ class Normalize:
 
     def __init__(self, *, max_request_bytes: int = 16 * 2**20, origin: str | None = None) -> None:
         self.keyring = Keyring(max_request_bytes=max_request_bytes, origin=origin)
+        # Of its own: all of the default limiter's threads may be waiting for this very answer.
+        self._threads = CapacityLimiter(2)
 
     async def __call__(self, exchange: Exchange, /) -> Exchange:
-        # No await between the two: what is asked upstream is what was keyed, whatever the caller does
-        # with its lists meanwhile.
-        found = self.keyring.fingerprint(exchange.request)
-        own = replace(exchange.request, body=orjson.loads(to_json(exchange.request.body)))
+        # No await between key and copy: what is asked upstream is what was keyed, whatever the caller
+        # does with its lists meanwhile.
+        request = exchange.request
+        large = self.keyring.defer(request)
+        own = replace(request, body=orjson.loads(to_json(request.body)))
+        if large is None:
+            found = self.keyring.fingerprint(request)
+        else:
+            found = await to_thread.run_sync(large, limiter=self._threads)
         asking = exchange.asking(own.identified(found.key, found.partition, found.question))
         return asking if found.uncacheable is None else asking.bypassing(found.uncacheable)

@@ -451,3 +451,14 @@ def test_usage_asked_for_and_not_recorded_cannot_be_replayed(
 def test_a_document_that_is_no_completion_is_not_replayed(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         tuple(CHAT.replay(BODY, Response(body)))
+
+
+def test_pieces_of_a_field_nobody_knows_are_joined() -> None:
+    deltas = [
+        {"role": "assistant", "content": "", "thinking": "first ", "images": [1], "mood": "calm", "score": 1},
+        {"thinking": "second", "images": [2], "mood": "calm", "score": 2},
+    ]
+    frames = [orjson.dumps({"choices": [{"index": 0, "delta": delta}]}) for delta in deltas]
+    message = orjson.loads(CHAT.assemble(frames))["choices"][0]["message"]
+    assert message["thinking"] == "first second"
+    assert (message["images"], message["mood"], message["score"]) == ([1, 2], "calm", 2)
