@@ -301,7 +301,7 @@ def test_unknown_dialect_is_explained() -> None:
 def test_registry_loads_no_backend_before_it_is_asked_for() -> None:
     script = (
         "import sys; from asynccache._registry import open_backend;"
-        "print('asynccache.backends' in sys.modules);"
+        "print('asynccache.backends.sqlite' in sys.modules);"
         "open_backend('memory://'); print('aiosqlite' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
