@@ -17,6 +17,7 @@ __all__ = ["Upkeep"]
 _TICK: Final = 1.0  # seconds between looks at a resting WAL and at whether the file was moved
 _WAL_SOFT: Final = 4 * 2**20  # bytes; above, checkpoint when there is nothing else to do
 _WAL_HARD: Final = 16 * 2**20  # bytes; above, checkpoint although callers wait
+_EVERY: Final = 32  # batches between looks when nothing is due: a look costs as much as a small commit
 _VACUUM_PAGES: Final = 512  # given back in one step, some 20 ms
 _SPARE_PAGES: Final = 1024  # free pages kept for the next entries; giving them back would only cost
 
@@ -38,6 +39,8 @@ class Upkeep:
         self.tick_due = False  # see whether the file was moved; checkpoint even a small WAL if it rests
         self.sweep_due = False
         # The writer's thread only:
+        self._skipped = _EVERY  # batches since the last step; the first of all takes one
+        self._more = False  # the last step left something to do
         self._resting_wal = -1  # size of the WAL at the last tick
 
     async def keep_up(self, nudge: Callable[[], None], *, sweep_interval: float) -> None:
@@ -64,6 +67,14 @@ class Upkeep:
             connection: the writer's.
             idle: nobody is waiting for the writer.
         """
+        self._skipped += 1
+        if not (self.tick_due or self.sweep_due or self._more or self._skipped >= _EVERY):
+            return False
+        self._skipped = 0
+        self._more = self._step(connection, idle)
+        return self._more
+
+    def _step(self, connection: sqlite3.Connection, idle: bool) -> bool:  # noqa: FBT001  (as above)
         wal = self._file.wal_size()
         if not idle and wal < _WAL_HARD:
             return False
