@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format bench soak clean
 
 # The first Python that runs (a version manager's shim may not), is new enough, can make an
 # environment and has the headers that hnswlib is compiled against.
@@ -24,6 +24,7 @@ help:
 	@echo "make check   format, lint, types and layers"
 	@echo "make format  rewrite the code as the linter wants it"
 	@echo "make bench   the benchmarks, with other caches beside us"
+	@echo "make soak    ten minutes of everything at once: nothing may leak"
 	@echo "make clean   remove everything these targets made"
 
 $(READY): pyproject.toml requirements/dev.lock
@@ -66,6 +67,9 @@ format: $(READY)
 bench: export LITELLM_LOCAL_MODEL_COST_MAP := True
 bench: $(PEERS)
 	@for question in benchmarks/bench_*.py; do echo "== $$question"; .venv/peers/bin/python "$$question"; done
+
+soak: $(READY)
+	$(RUN) pytest -m soak -s
 
 clean:
 	rm -rf .venv build dist demo.sqlite* .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
