@@ -513,6 +513,29 @@ async def test_an_answer_begun_before_an_invalidation_is_not_stored() -> None:
         assert (await cache.ask("q")).text == (await after).text
 
 
+async def test_a_refresh_is_not_undone_by_an_answer_asked_for_before_it() -> None:
+    gates = [asyncio.Event(), asyncio.Event()]
+    calls = 0
+
+    async def slow(_: Mapping[str, Any]) -> str:
+        nonlocal calls
+        calls += 1
+        number = calls
+        await gates[number - 1].wait()
+        return f"answer {number}"
+
+    async with CachePipeline(upstream=slow, backend="memory://", strict=True) as cache:
+        first = asyncio.create_task(cache.ask("q"))
+        await asyncio.sleep(0.01)
+        refresh = asyncio.create_task(cache.ask("q", control={"no_cache": True}))
+        await asyncio.sleep(0.01)
+        gates[1].set()
+        await refresh
+        gates[0].set()
+        assert (await first).reasons == ("not stored: a fresher answer was stored meanwhile",)
+        assert (await cache.ask("q")).text == "answer 2"
+
+
 async def test_saved_counts_tokens_seconds_and_money() -> None:
     clock = FakeClock()
 

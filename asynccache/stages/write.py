@@ -23,7 +23,8 @@ __all__ = ["Write", "refusal"]
 
 ON_LOOP: Final = 128 * 2**10
 """Bytes of an answer judged on the event loop; parsing more would hold it for a millisecond and over."""
-OUTDATED: Final = "invalidated while the upstream was thinking"
+REFRESHES: Final = 10_000
+"""Keys for which the last refresh is remembered."""
 
 
 def refusal(request: Request, response: Response) -> str | None:
@@ -44,6 +45,7 @@ class Write:
         self._backend = backend
         self._max_entry_bytes = max_entry_bytes
         self._patience = patience
+        self._refreshed: dict[bytes, float] = {}  # key -> monotonic seconds at which its refresh was asked
         # Of its own: all of the default limiter's threads may be waiting for this very answer.
         self._judges = anyio.CapacityLimiter(2)
 
@@ -95,8 +97,9 @@ class Write:
         entry = _entry(exchange, *judged, seconds)
         with anyio.move_on_after(self._patience) as scope:
             # Asked again: judging a long answer takes a while, and suspends.
-            if _outdated(exchange):
-                return OUTDATED
+            if outdated := self._outdated(exchange):
+                return outdated
+            self._note_refresh(exchange)
             await self._backend.put(entry)
         if scope.cancelled_caught:
             raise BackendUnavailable(f"the write was not committed within {self._patience} seconds")
@@ -107,16 +110,29 @@ class Write:
             return "ttl is 0"
         if size > self._max_entry_bytes:
             return f"the answer is over {self._max_entry_bytes} bytes (max_entry_bytes)"
-        return OUTDATED if _outdated(exchange) else None
+        return self._outdated(exchange)
+
+    def _outdated(self, exchange: Exchange) -> str | None:
+        asked = exchange.asked
+        if asked is None:
+            return None
+        if asked.generation != exchange.driver.generation:
+            return "invalidated while the upstream was thinking"
+        if asked.at < self._refreshed.get(exchange.request.key, asked.at):
+            return "a fresher answer was stored meanwhile"
+        return None
+
+    def _note_refresh(self, exchange: Exchange) -> None:
+        """A refresh flies alone, so an answer asked for earlier may come after it and must not undo it."""
+        if exchange.request.control.no_cache and exchange.asked is not None:
+            if len(self._refreshed) >= REFRESHES:
+                del self._refreshed[next(iter(self._refreshed))]
+            self._refreshed[exchange.request.key] = exchange.asked.at
 
 
 def _ttl(exchange: Exchange) -> float | None:
     asked = exchange.request.control.ttl
     return exchange.driver.ttl if asked is None else asked
-
-
-def _outdated(exchange: Exchange) -> bool:
-    return exchange.asked is not None and exchange.asked.generation != exchange.driver.generation
 
 
 def _judged(request: Request, response: Response) -> tuple[Response, Cost] | str:
