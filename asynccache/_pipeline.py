@@ -6,8 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from asynccache._answer_stream import AnswerStream
 from asynccache._chain import AnyUpstream, checked, origin_of, standard
@@ -24,10 +23,11 @@ from asynccache._errors import (
 )
 from asynccache._keys import Keyring
 from asynccache._lifespan import entered
-from asynccache._models import NO_CONTROL, NO_SCOPE, Control, Exchange, Mode, Request, Response, Scope
+from asynccache._models import Control, Exchange, Mode, Request, Response, Scope
 from asynccache._outcome import Outcome
 from asynccache._protocols import Backend, Clock, Hook, Stage, Taggable
 from asynccache._registry import default_backend_url, open_backend
+from asynccache._requests import ControlLike, Requests, ScopeLike
 from asynccache._stats import Stats
 from asynccache._turn import LoopTurn
 from asynccache.upstreams import as_upstream
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CachePipeline"]
 
-ScopeLike: TypeAlias = "Scope | Mapping[str, Any] | None"
-ControlLike: TypeAlias = "Control | Mapping[str, Any] | None"
 _T = TypeVar("_T")
 
 
@@ -124,10 +122,12 @@ class CachePipeline:
                 abandoned=abandoned,
                 max_request_bytes=max_request_bytes,
             )
-        self._needs_model: Final = isinstance(upstream, str) and default_model is None
-        self._default_model: Final = default_model
-        self._scope: Final = _option(lambda: Scope(namespace=namespace))
-        self._scope_from: Final = scope_from
+        self._requests: Final = Requests(
+            default_model=default_model,
+            needs_model=isinstance(upstream, str),
+            scope=_option(lambda: Scope(namespace=namespace)),
+            scope_from=scope_from,
+        )
         self._prices: Final = dict(prices or {})
         self._keyring: Final = Keyring(max_request_bytes=max_request_bytes, origin=origin)
         self._driver: Final = StageDriver(
@@ -214,7 +214,7 @@ class CachePipeline:
         """
         if body.get("stream"):
             raise InvalidRequest("stream", "for a streamed answer use `async with cache.stream(...)`")
-        return await self._fetch(self._request(body, scope, control))
+        return await self._fetch(self._requests(body, scope, control))
 
     async def fetch(
         self,
@@ -231,7 +231,7 @@ class CachePipeline:
             UpstreamError: as the upstream raised it; a callable's own exceptions likewise.
             NotCached: ``only_if_cached`` was asked for and nothing stored may be served.
         """
-        return await self._fetch(self._request(request, scope, control))
+        return await self._fetch(self._requests(request, scope, control))
 
     async def _fetch(self, request: Request) -> Outcome:
         exchange = await self._walk(request, "fetch")
@@ -260,47 +260,11 @@ class CachePipeline:
         """
         if request is not None and body:
             raise InvalidRequest("request", "give either a request or the body's fields as keywords")
-        asked = self._request(body if request is None else request, scope, control)
+        asked = self._requests(body if request is None else request, scope, control)
         return AnswerStream(lambda: self._walk(asked, "stream"), self._outcome, self._turn)
 
     def _outcome(self, exchange: Exchange, response: Response) -> Outcome:
         return Outcome(exchange, response, self._prices)
-
-    def _request(self, given: object, scope: ScopeLike, control: ControlLike) -> Request:
-        """A request as this pipeline asks it: with its default model and its namespace."""
-        # A dict is by far the most frequent, and asking the abstract Mapping is slow.
-        if not isinstance(given, (dict, Request, Mapping)):
-            raise InvalidRequest("body", f"expected a mapping, got {type(given).__name__}")
-        if isinstance(given, Request):
-            if scope is not None or control is not None:
-                raise InvalidRequest(
-                    "scope", "a Request carries its own scope and control; change them there"
-                )
-            if given.scope is NO_SCOPE and self._scope_from is not None:
-                given = replace(given, scope=Scope.of(self._scope_from(given.body)))
-            placed = self._placed(given.scope)
-            return given if placed is given.scope else replace(given, scope=placed)
-        body = given if given.get("model") is not None else self._with_model(given)
-        if scope is None and self._scope_from is not None:
-            scope = self._scope_from(body)
-        return Request.plain(
-            body,
-            self._scope if scope is None else self._placed(Scope.of(scope)),
-            NO_CONTROL if control is None else Control.of(control),
-        )
-
-    def _with_model(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        if self._default_model is not None:
-            return {**body, "model": self._default_model}
-        if self._needs_model:
-            raise ConfigurationError("model: name one in the call, or give the pipeline default_model=")
-        return {name: value for name, value in body.items() if name != "model"} if "model" in body else body
-
-    def _placed(self, scope: Scope) -> Scope:
-        """The scope, in the pipeline's namespace where it names none."""
-        if scope.namespace is not None or self._scope.namespace is None:
-            return scope
-        return replace(scope, namespace=self._scope.namespace)
 
     async def _walk(self, request: Request, mode: Mode) -> Exchange:
         if self._opened is None:
@@ -365,7 +329,7 @@ class CachePipeline:
             if not isinstance(backend, Taggable):
                 raise ConfigurationError(f"backend: {type(backend).__name__} does not find entries by tag")
             return await backend.delete_tagged(tags)
-        asked = self._request(request, scope, control)
+        asked = self._requests(request, scope, control)
         return await backend.delete([self._keyring.fingerprint(asked).key])
 
     async def flush(self) -> None:

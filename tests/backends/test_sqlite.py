@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,23 +33,6 @@ class TestSqliteBackend(BackendContract):
     def make_backend(self, tmp_path: Path, clock: Clock) -> Backend:
         # A disk that stands still for a second is not a broken promise.
         return SqliteBackend(tmp_path / "cache.sqlite", op_timeout=30, clock=clock)
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "cache.sqlite"
-
-
-@pytest.fixture
-async def backend(path: Path, clock: FakeClock) -> AsyncIterator[SqliteBackend]:
-    backend = SqliteBackend(path, clock=clock)
-    async with backend.lifespan():
-        yield backend
 
 
 def database_threads() -> list[threading.Thread]:

@@ -7,7 +7,7 @@ import os
 import random
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,23 +22,6 @@ from asynccache.testing import FakeClock, make_entry
 pytestmark = pytest.mark.anyio
 
 SEED = random.SystemRandom().randrange(2**32)
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "cache.sqlite"
-
-
-@pytest.fixture
-async def backend(path: Path, clock: FakeClock) -> AsyncIterator[SqliteBackend]:
-    backend = SqliteBackend(path, clock=clock)
-    async with backend.lifespan():
-        yield backend
 
 
 async def until(condition: Callable[[], bool]) -> None:

@@ -22,16 +22,6 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "cache.sqlite"
-
-
-@pytest.fixture
 async def backend(path: Path, clock: FakeClock) -> AsyncIterator[SqliteBackend]:
     backend = SqliteBackend(path, clock=clock, busy_timeout=0.05)
     async with backend.lifespan():

@@ -16,16 +16,6 @@ from asynccache.testing import FakeClock, make_entry
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "cache.sqlite"
-
-
 def contents(path: Path) -> bytes:
     return path.read_bytes()
 
