@@ -33,19 +33,8 @@ from asynccache._events import (
     RequestServed,
     StageFailed,
 )
-from asynccache._models import (
-    Candidate,
-    Chunk,
-    Control,
-    Cost,
-    Entry,
-    Exchange,
-    Request,
-    Response,
-    Saved,
-    Scope,
-    Source,
-)
+from asynccache._exchange import Exchange
+from asynccache._models import Candidate, Chunk, Control, Cost, Entry, Request, Response, Saved, Scope, Source
 from asynccache._outcome import Outcome
 from asynccache._pipeline import CachePipeline
 from asynccache._protocols import (

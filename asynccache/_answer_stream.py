@@ -16,7 +16,7 @@ from asynccache._stream import Stream
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from asynccache._models import Exchange
+    from asynccache._exchange import Exchange
     from asynccache._turn import LoopTurn
 
 __all__ = ["AnswerStream"]

@@ -25,8 +25,9 @@ from asynccache._events import (
     RequestServed,
     StageFailed,
 )
+from asynccache._exchange import Exchange
 from asynccache._lifespan import own_task_cancelled, to_its_end
-from asynccache._models import Exchange, Source
+from asynccache._models import Source
 from asynccache._stream import Stream
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from asynccache._models import NO_CONTROL, Candidate, Exchange, Source
+from asynccache._exchange import Exchange
+from asynccache._models import NO_CONTROL, Candidate, Source
 
 if TYPE_CHECKING:
     from asynccache._keys import Keyring

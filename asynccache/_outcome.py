@@ -12,7 +12,8 @@ from asynccache._registry import find_dialect
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from asynccache._models import Entry, Exchange, Response
+    from asynccache._exchange import Exchange
+    from asynccache._models import Entry, Response
 
 __all__ = ["Outcome", "Prices", "saved_by"]
 

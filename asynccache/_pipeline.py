@@ -21,9 +21,10 @@ from asynccache._errors import (
     PipelineClosed,
     StageError,
 )
+from asynccache._exchange import Exchange
 from asynccache._keys import Keyring
 from asynccache._lifespan import entered
-from asynccache._models import Control, Exchange, Mode, Request, Response, Scope
+from asynccache._models import Control, Mode, Request, Response, Scope
 from asynccache._outcome import Outcome
 from asynccache._protocols import Backend, Clock, Hook, Stage, Taggable
 from asynccache._registry import default_backend_url, open_backend

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
     from asynccache._events import Event
-    from asynccache._models import Candidate, Cost, Entry, Exchange, Request, Response
+    from asynccache._exchange import Exchange
+    from asynccache._models import Candidate, Cost, Entry, Request, Response
     from asynccache._stream import Stream
 
 __all__ = [

@@ -20,7 +20,7 @@ from asynccache._stream import Stream
 from asynccache._turn import LoopTurn
 
 if TYPE_CHECKING:
-    from asynccache._models import Exchange
+    from asynccache._exchange import Exchange
 
 __all__ = ["Flight"]
 

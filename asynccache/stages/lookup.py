@@ -10,7 +10,7 @@ from asynccache._lifespan import entered
 from asynccache._models import Candidate, Source
 
 if TYPE_CHECKING:
-    from asynccache._models import Exchange
+    from asynccache._exchange import Exchange
     from asynccache._protocols import Backend
 
 __all__ = ["ExactLookup"]

@@ -7,11 +7,12 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 from asynccache._errors import ForeignError, NotCached, UpstreamError
+from asynccache._exchange import Asked
 from asynccache._lifespan import entered, own_task_cancelled
-from asynccache._models import Asked, Response, Source
+from asynccache._models import Response, Source
 
 if TYPE_CHECKING:
-    from asynccache._models import Exchange
+    from asynccache._exchange import Exchange
     from asynccache._protocols import Upstream
     from asynccache._stream import Stream
 

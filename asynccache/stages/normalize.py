@@ -11,7 +11,7 @@ from anyio import CapacityLimiter, to_thread
 from asynccache._keys import Keyring, to_json
 
 if TYPE_CHECKING:
-    from asynccache._models import Exchange
+    from asynccache._exchange import Exchange
 
 __all__ = ["Normalize"]
 

@@ -20,7 +20,8 @@ from asynccache.stages._flight import Flight
 from asynccache.stages.write import refusal
 
 if TYPE_CHECKING:
-    from asynccache._models import Exchange, Response
+    from asynccache._exchange import Exchange
+    from asynccache._models import Response
     from asynccache._protocols import Driver, Stage
 
 __all__ = ["SingleFlight"]

@@ -9,7 +9,8 @@ from asynccache._models import Source
 from asynccache._registry import find_dialect
 
 if TYPE_CHECKING:
-    from asynccache._models import Candidate, Exchange, Request
+    from asynccache._exchange import Exchange
+    from asynccache._models import Candidate, Request
     from asynccache._protocols import Check
 
 __all__ = ["ENTRY_CHECKS", "Validate", "belongs", "fresh", "replayable", "tagged"]

@@ -16,7 +16,8 @@ from asynccache._models import Cost, Entry, Response, Source
 from asynccache._registry import find_dialect
 
 if TYPE_CHECKING:
-    from asynccache._models import Exchange, Request
+    from asynccache._exchange import Exchange
+    from asynccache._models import Request
     from asynccache._protocols import Backend
 
 __all__ = ["Write", "refusal"]

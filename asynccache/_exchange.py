@@ -1,0 +1,101 @@
+"""The state of one request on its way through the stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from asynccache._models import Candidate, Mode, Request, Response, Source
+
+if TYPE_CHECKING:
+    from asynccache._protocols import Driver
+    from asynccache._stream import Stream
+
+__all__ = ["Asked", "Exchange"]
+
+_new_tuple: Final = tuple.__new__
+"""A quarter of the cost of ``_replace``, for the copies that every hit makes."""
+
+
+class Asked(NamedTuple):
+    """When the upstream was asked."""
+
+    at: float
+    """Monotonic seconds."""
+    generation: int
+    """The driver's generation then: an answer of an older one is never stored."""
+
+
+_NO_NOTES: Final[Mapping[str, Any]] = MappingProxyType({})
+
+
+class Exchange(NamedTuple):
+    """The state of one request on its way through the stages.
+
+    A stage returns a changed copy (through the participles below), or the very object it was given
+    when it has nothing to say. A tuple, because its copies are the pipeline's most frequent objects.
+    """
+
+    request: Request
+    mode: Mode
+    driver: Driver
+    started: float
+    """Monotonic seconds at which the request entered the pipeline."""
+    candidates: tuple[Candidate, ...] = ()
+    """Proposed and not yet rejected, best first."""
+    answer: Response | Stream | None = None
+    """Set once; stages after that let the exchange pass."""
+    source: Source | None = None
+    """Where the answer came from; None while there is none."""
+    accepted: Candidate | None = None
+    """The candidate that became the answer, for hits."""
+    reasons: tuple[str, ...] = ()
+    """Why candidates were refused or the answer was not stored."""
+    uncacheable: str | None = None
+    """Why this request must neither be served from the cache nor stored nor shared; None when it may."""
+    asked: Asked | None = None
+    """Set when the upstream is asked."""
+    embedding: Any = None
+    """float32 array, shape (dim,), of the question; None until computed."""
+    notes: Mapping[str, Any] = _NO_NOTES
+    """For custom stages to pass values to later ones."""
+
+    @classmethod
+    def answered(
+        cls, request: Request, mode: Mode, driver: Driver, started: float, accepted: Candidate
+    ) -> Exchange:
+        """An exchange that is over: its one candidate was accepted."""
+        entry, source, _, _ = accepted
+        answer = (accepted,), entry.response, source, accepted
+        return _new_tuple(cls, (request, mode, driver, started, *answer, (), None, None, None, _NO_NOTES))
+
+    def asking(self, request: Request) -> Exchange:
+        """Replace the request, e.g. by its normalized form."""
+        return _new_tuple(Exchange, (request, *self[1:]))
+
+    def proposing(self, *candidates: Candidate) -> Exchange:
+        """Add candidates behind those already proposed."""
+        return _new_tuple(Exchange, (*self[:4], self[4] + candidates, *self[5:]))
+
+    def rejecting(self, reason: str, candidate: Candidate | None = None) -> Exchange:
+        """Note a reason; drop the candidate it is about (None drops none)."""
+        kept = tuple(c for c in self.candidates if c is not candidate)
+        return self._replace(candidates=kept, reasons=(*self.reasons, reason))
+
+    def accepting(self, candidate: Candidate) -> Exchange:
+        """Make a proposed candidate the answer."""
+        entry, source, _, _ = candidate
+        return _new_tuple(Exchange, (*self[:5], entry.response, source, candidate, *self[8:]))
+
+    def answering(self, answer: Response | Stream, source: Source) -> Exchange:
+        """Set the answer of an upstream or of a custom stage."""
+        return self._replace(answer=answer, source=source)
+
+    def bypassing(self, reason: str) -> Exchange:
+        """Keep this request and its answer out of the cache."""
+        return self._replace(uncacheable=reason, reasons=(*self.reasons, reason))
+
+    def noting(self, **notes: Any) -> Exchange:
+        """Add notes for later stages."""
+        return self._replace(notes=MappingProxyType({**self.notes, **notes}))
