@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 
@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from asynccache._exchange import Exchange
     from asynccache._models import Entry, Response
 
-__all__ = ["Outcome", "Prices", "saved_by"]
+__all__ = ["Outcome", "Prices"]
 
-Prices = "Mapping[str, tuple[float, float]]"
+Prices: TypeAlias = "Mapping[str, tuple[float, float]]"
+"""Per million prompt tokens and per million completion tokens, by model; any currency."""
 
 
-def saved_by(entry: Entry | None, model: object, prices: Mapping[str, tuple[float, float]]) -> Saved:
+def _saved_by(entry: Entry | None, model: object, prices: Prices) -> Saved:
     """What a hit on ``entry`` spared: its tokens, its seconds, and their price where one is known."""
     if entry is None:
         return Saved()
@@ -40,9 +41,7 @@ class Outcome:
 
     __slots__ = ("_exchange", "_json", "_prices", "body")
 
-    def __init__(
-        self, exchange: Exchange, response: Response, prices: Mapping[str, tuple[float, float]]
-    ) -> None:
+    def __init__(self, exchange: Exchange, response: Response, prices: Prices) -> None:
         self._exchange: Final = exchange
         self._prices: Final = prices
         self.body: Final = response.body
@@ -87,7 +86,7 @@ class Outcome:
         """Tokens, seconds and money this hit spared; zeros when not a hit."""
         accepted = self._exchange.accepted
         entry = None if accepted is None else accepted.entry
-        return saved_by(entry, self._exchange.request.body.get("model"), self._prices)
+        return _saved_by(entry, self._exchange.request.body.get("model"), self._prices)
 
     @property
     def reasons(self) -> tuple[str, ...]:

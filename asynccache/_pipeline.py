@@ -25,7 +25,7 @@ from asynccache._exchange import Exchange
 from asynccache._keys import Keyring
 from asynccache._lifespan import entered
 from asynccache._models import Control, Mode, Request, Response, Scope
-from asynccache._outcome import Outcome
+from asynccache._outcome import Outcome, Prices
 from asynccache._protocols import Backend, Clock, Hook, Stage, Taggable
 from asynccache._registry import default_backend_url, open_backend
 from asynccache._requests import ControlLike, Requests, ScopeLike
@@ -92,7 +92,7 @@ class CachePipeline:
         ttl: float | None = 3600,
         namespace: str | None = None,
         scope_from: Callable[[Mapping[str, Any]], ScopeLike] | None = None,
-        prices: Mapping[str, tuple[float, float]] | None = None,
+        prices: Prices | None = None,
         hooks: Iterable[Hook] = (),
         strict: bool = False,
         decision: None = None,
