@@ -1,11 +1,15 @@
 """The stored form of an entry: one byte string that says whose it is and proves that it is whole.
 
-Layout, format 1 (integers big-endian)::
+Layout, format 2 (integers and floats big-endian)::
 
     magic 2 | format 1 | flags 1 | key 32 | partition 32
     | length of: header 4, body 4, frames as stored 4, frames expanded 4, embedding 4
-    | header | body | frames | embedding
+    | header | body | frames
+    | embedding, when there is one: space 16, vector
+    | alias, when it is one: key 32, similarity 8
     | tag 16: SHA-256 of everything before, cut to 16 bytes
+
+Format 1 knew no alias, and its embedding did not say of which space it was: it is read without one.
 
 The header is a JSON object of the small fields. The body is stored as received, so that a hit can be
 served without touching it. The frames are one block, each with its length before it, compressed
@@ -27,21 +31,25 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from asynccache._errors import CorruptEntry
-from asynccache._models import Cost, Entry, Response
+from asynccache._models import Alias, Cost, Embedding, Entry, Response
 
-__all__ = ["decode", "encode"]
+__all__ = ["check_embedding", "decode", "encode"]
 
 _MAGIC: Final = b"AE"
-_FORMAT: Final = 1
-_COMPRESSED: Final = 0b01
-_EMBEDDED: Final = 0b10  # tells an empty embedding from none
-_KNOWN_FLAGS: Final = _COMPRESSED | _EMBEDDED
+_FORMAT: Final = 2
+_COMPRESSED: Final = 0b001
+_EMBEDDED: Final = 0b010
+_ALIASED: Final = 0b100
+_KNOWN_FLAGS: Final = {1: _COMPRESSED | _EMBEDDED, 2: _COMPRESSED | _EMBEDDED | _ALIASED}  # by format
 
 _PREFIX: Final = Struct(">2sBB32s32s5I")
 _LENGTH: Final = Struct(">I")
+_ALIAS: Final = Struct(">32sd")
 _TAG: Final = 16
 
 _ID: Final = 32
+_SPACE: Final = 16
+_FLOAT: Final = 4
 _LONGEST: Final = 2**32 - 1  # what a length field can say
 
 _WORTH_COMPRESSING: Final = 1024  # bytes; below, the call costs more than the bytes it saves
@@ -50,13 +58,18 @@ _LEVEL: Final = 1  # zlib's fastest: frames are so repetitive that more effort g
 _EXPANDED_LIMIT: Final = 256 * 2**20  # bytes; no honest answer comes near, a decompression bomb ends here
 
 
-def encode(entry: Entry) -> bytes:
+def encode(entry: Entry, *, embedding: bool = True) -> bytes:
     """The stored form of ``entry``.
 
+    Args:
+        entry: what to store.
+        embedding: whether its embedding goes along; without, the entry is read back as having none.
+
     Raises:
-        ValueError: the entry has no stored form: a key or partition that is not 32 bytes, a field of
-            the wrong type, a number that is not finite or has more than 64 bits, text that is not
-            valid Unicode, a part longer than 4 GiB.
+        ValueError: the entry has no stored form: a key or partition that is not 32 bytes, an embedding
+            that is not a space of 16 bytes and some float32, a field of the wrong type, a number that
+            is not finite or has more than 64 bits, text that is not valid Unicode, a part longer than
+            4 GiB.
     """
     if len(entry.key) != _ID or len(entry.partition) != _ID:
         sizes = f"{len(entry.key)} and {len(entry.partition)}"
@@ -65,24 +78,55 @@ def encode(entry: Entry) -> bytes:
     body = entry.response.body
     plain = b"".join(part for frame in entry.response.frames for part in (_length(frame), frame))
     frames, flags = _compress(plain)
-    embedding = entry.embedding
-    if embedding is None:
-        embedding = b""
-    else:
+    placed = alias = b""
+    if embedding and entry.embedding is not None:
         flags |= _EMBEDDED
-    if max(len(header), len(body), len(plain), len(embedding)) > _LONGEST:
+        placed = b"".join(check_embedding(entry.embedding))
+    if entry.alias is not None:
+        flags |= _ALIASED
+        alias = _pack_alias(entry.alias)
+    if max(len(header), len(body), len(plain), len(placed)) > _LONGEST:
         raise ValueError("a part of the entry is longer than 4 GiB")
-    lengths = (len(header), len(body), len(frames), len(plain), len(embedding))
+    lengths = (len(header), len(body), len(frames), len(plain), len(placed))
     prefix = _PREFIX.pack(_MAGIC, _FORMAT, flags, entry.key, entry.partition, *lengths)
-    sealed = b"".join((prefix, header, body, frames, embedding))
+    sealed = b"".join((prefix, header, body, frames, placed, alias))
     return sealed + sha256(sealed).digest()[:_TAG]
+
+
+def check_embedding(embedding: Embedding) -> Embedding:
+    """The same embedding.
+
+    Raises:
+        ValueError: it is not a space of 16 bytes and some float32.
+    """
+    space, vector = embedding
+    if type(space) is not bytes or type(vector) is not bytes:
+        raise ValueError("space and vector of an embedding must be bytes")
+    if len(space) != _SPACE or not vector or len(vector) % _FLOAT:
+        sizes = f"{len(space)} and {len(vector)}"
+        raise ValueError(f"an embedding is a space of {_SPACE} bytes and some float32, got {sizes} bytes")
+    return embedding
+
+
+def _pack_alias(alias: Alias) -> bytes:
+    if type(alias.of) is not bytes or len(alias.of) != _ID or type(alias.similarity) not in _NUMBER:
+        raise ValueError(f"an alias is a key of {_ID} bytes and a number")
+    if not _finite(alias.similarity):
+        raise ValueError("the similarity of an alias must be finite")
+    return _ALIAS.pack(*alias)
+
+
+def _finite(*numbers: float) -> bool:
+    try:
+        return all(isfinite(number) for number in numbers)
+    except OverflowError:  # an int beyond every float
+        return False
 
 
 def _header(entry: Entry) -> bytes:
     if not _well_typed(entry):  # what is stored must be readable
         raise ValueError("a field of the entry has the wrong type")
-    numbers = (entry.created_at, entry.ttl or 0, entry.cost.seconds)
-    if not all(isfinite(number) for number in numbers):  # JSON would turn them into null
+    if not _finite(entry.created_at, entry.ttl or 0, entry.cost.seconds):  # JSON would turn them into null
         raise ValueError("created_at, ttl and cost.seconds must be finite")
     cost = entry.cost
     fields = {
@@ -128,19 +172,20 @@ def decode(data: bytes, *, key: bytes) -> Entry:
     magic, version, flags, own_key, partition, *lengths = _PREFIX.unpack_from(data)
     if magic != _MAGIC:
         _refuse("it does not start like an entry")
-    if version != _FORMAT:
-        _refuse(f"its format is {version}, this release reads {_FORMAT}")
+    if version not in _KNOWN_FLAGS:
+        _refuse(f"its format is {version}, this release reads 1 to {_FORMAT}")
     if sha256(memoryview(data)[:-_TAG]).digest()[:_TAG] != data[-_TAG:]:
         _refuse("its checksum does not match")
     if own_key != key:
         _refuse("it belongs to another key")
-    if flags & ~_KNOWN_FLAGS:
+    if flags & ~_KNOWN_FLAGS[version]:
         _refuse("it has unknown flags")
     header_size, body_size, frames_size, plain_size, embedding_size = lengths
     body_at = _PREFIX.size + header_size
     frames_at = body_at + body_size
     embedding_at = frames_at + frames_size
-    end = embedding_at + embedding_size
+    alias_at = embedding_at + embedding_size
+    end = alias_at + (_ALIAS.size if flags & _ALIASED else 0)
     if end != len(data) - _TAG:
         _refuse("its lengths do not add up")
     frames = data[frames_at:embedding_at]
@@ -155,8 +200,23 @@ def decode(data: bytes, *, key: bytes) -> Entry:
         key=own_key,
         partition=partition,
         response=Response(data[body_at:frames_at], _split(frames)),
-        embedding=data[embedding_at:end] if flags & _EMBEDDED else None,
+        embedding=_embedding(data[embedding_at:alias_at]) if flags & _EMBEDDED and version > 1 else None,
+        alias=_alias(data[alias_at:end]) if flags & _ALIASED else None,
     )
+
+
+def _embedding(stored: bytes) -> Embedding:
+    space, vector = stored[:_SPACE], stored[_SPACE:]
+    if not vector or len(vector) % _FLOAT:
+        _refuse("its embedding has an impossible length")
+    return Embedding(space, vector)
+
+
+def _alias(stored: bytes) -> Alias:
+    alias = Alias(*_ALIAS.unpack(stored))
+    if not isfinite(alias.similarity):
+        _refuse("its similarity is not a number")
+    return alias
 
 
 def _expand(compressed: bytes, size: int) -> bytes:
@@ -187,7 +247,13 @@ def _split(block: bytes) -> tuple[bytes, ...]:
 
 
 def _entry(
-    header: bytes, *, key: bytes, partition: bytes, response: Response, embedding: bytes | None
+    header: bytes,
+    *,
+    key: bytes,
+    partition: bytes,
+    response: Response,
+    embedding: Embedding | None,
+    alias: Alias | None,
 ) -> Entry:
     try:
         fields: dict[str, Any] = orjson.loads(header)
@@ -205,6 +271,7 @@ def _entry(
             version=fields["version"],
             cost=Cost(prompt, completion, seconds),
             embedding=embedding,
+            alias=alias,
         )
     except (ValueError, TypeError, KeyError):
         _refuse("its header is not readable")

@@ -8,10 +8,13 @@ __all__ = [
     "BackendUnavailable",
     "ConfigurationError",
     "CorruptEntry",
+    "EmbedderError",
+    "EmbedderUnavailable",
     "InvalidRequest",
     "NotCached",
     "PipelineClosed",
     "StageError",
+    "TextRefused",
     "UpstreamAuth",
     "UpstreamBadRequest",
     "UpstreamBusy",
@@ -81,6 +84,26 @@ class BackendUnavailable(BackendError):
 
 class CorruptEntry(BackendError):
     """Stored bytes failed their integrity check; the backend has deleted or set them aside."""
+
+
+class EmbedderError(AsyncCacheError):
+    """The one family of errors an embedder raises; the pipeline goes on with the exact tier."""
+
+
+class EmbedderUnavailable(EmbedderError):
+    """Nothing can be embedded now: no model, a package that is not installed, a timeout, a failure."""
+
+
+class TextRefused(EmbedderError):
+    """This text has no vector that says what it means.
+
+    Attributes:
+        reason: why, without the text: it is empty, longer than the model's window …
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class UpstreamError(AsyncCacheError):

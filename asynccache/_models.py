@@ -5,26 +5,39 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Any, Final, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from asynccache._errors import InvalidRequest
 
 __all__ = [
+    "Alias",
     "Candidate",
     "Chunk",
     "Control",
     "Cost",
+    "Embedding",
     "Entry",
+    "History",
     "Mode",
+    "Neighbour",
     "Request",
     "Response",
     "Saved",
     "Scope",
     "Source",
+    "VectorChange",
+    "VectorChanges",
+    "VectorGroup",
+    "VectorPage",
+    "VectorRow",
 ]
 
 Mode = Literal["fetch", "stream"]
 """How the caller wants the answer: whole, or as it arrives."""
+
+History: TypeAlias = 'Literal["equal", "ignore"] | int'
+"""What of a conversation must be equal for a semantic hit: all of it, nothing but the instructions, or
+the instructions and so many messages before the question."""
 
 _V = TypeVar("_V", "Scope", "Control")
 
@@ -105,6 +118,15 @@ def _check_seconds(name: str, value: object) -> None:
         raise InvalidRequest(name, f"expected zero or more seconds, got {value!r}")
 
 
+def _check_cosine(name: str, value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise InvalidRequest(name, f"expected a number from 0 to 1 or None, got {type(value).__name__}")
+    if not 0 <= value <= 1:
+        raise InvalidRequest(name, f"expected a number from 0 to 1, got {value!r}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Control:
     """What one request asks of the cache. The names are HTTP's (RFC 9111) where HTTP has one.
@@ -117,6 +139,8 @@ class Control:
         only_if_cached: never ask the upstream; raise ``NotCached`` instead.
         tags: labels on the stored entry, for ``invalidate(tags=...)``.
         version: part of the key; a new value (a prompt version, a document revision) starts afresh.
+        threshold: least cosine of a semantic hit, 0 to 1; None takes the pipeline's. A request may raise
+            it, and lower it down to the pipeline's ``threshold_floor``.
     """
 
     ttl: float | None = None
@@ -126,6 +150,7 @@ class Control:
     only_if_cached: bool = False
     tags: tuple[str, ...] = ()
     version: str | None = None
+    threshold: float | None = None
 
     def __post_init__(self) -> None:
         _check_seconds("control.ttl", self.ttl)
@@ -139,6 +164,7 @@ class Control:
             _check_text("control.tags", tag)
         object.__setattr__(self, "tags", tuple(self.tags))
         _check_text("control.version", self.version)
+        _check_cosine("control.threshold", self.threshold)
 
     @classmethod
     def of(cls, given: Control | Mapping[str, Any] | None) -> Control:
@@ -237,6 +263,30 @@ class Cost:
     seconds: float = 0.0
 
 
+class Embedding(NamedTuple):
+    """The vector of a question."""
+
+    space: bytes
+    """16 bytes: which embedder made it. Vectors of different spaces are never compared."""
+    vector: bytes
+    """float32, little-endian, norm 1."""
+
+    def __repr__(self) -> str:
+        return f"<Embedding {self.space.hex()[:8]} {len(self.vector) // 4}>"
+
+
+class Alias(NamedTuple):
+    """Makes an entry a signpost: another question that the answer of another entry has answered."""
+
+    of: bytes
+    """Key of the entry that holds the answer, 32 bytes; never an alias itself."""
+    similarity: float
+    """Cosine of the two questions."""
+
+    def __repr__(self) -> str:
+        return f"<Alias of {self.of.hex()[:8]}>"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """What a backend stores.
@@ -252,7 +302,9 @@ class Entry:
         tags: labels for invalidation.
         version: ``Control.version`` of the request it answered.
         cost: what a hit saves.
-        embedding: raw vector bytes, or None.
+        embedding: the question's vector, or None. A backend's ``get`` may leave it out: it is read
+            through ``scan`` and ``Vectors``.
+        alias: set when this is no answer but a signpost to one; ``response`` is empty then.
     """
 
     key: bytes
@@ -265,7 +317,8 @@ class Entry:
     tags: tuple[str, ...] = ()
     version: str | None = None
     cost: Cost = Cost()
-    embedding: bytes | None = None
+    embedding: Embedding | None = None
+    alias: Alias | None = None
 
     @property
     def expires_at(self) -> float:
@@ -285,6 +338,64 @@ class Candidate(NamedTuple):
     """Seconds since the entry was made, at lookup; never negative."""
     similarity: float = 1.0
     """Cosine to the question asked, -1 to 1; 1.0 for an exact match."""
+    via: bytes | None = None
+    """Key of the alias that led to the entry; None when its own question did."""
+
+
+class Neighbour(NamedTuple):
+    """What a semantic index found."""
+
+    key: bytes
+    similarity: float
+    """Cosine, -1 to 1."""
+
+
+class VectorRow(NamedTuple):
+    """One vector a backend holds."""
+
+    key: bytes
+    vector: bytes
+    """float32, little-endian, norm 1."""
+    expires_at: float
+    """Seconds since the epoch; infinity for never."""
+
+
+class VectorPage(NamedTuple):
+    """Some vectors of one partition and space, and the place after which to go on; None after the last."""
+
+    rows: list[VectorRow]
+    after: int | None
+
+
+class VectorChange(NamedTuple):
+    """A key whose vector was stored, replaced or removed, and what it is now."""
+
+    partition: bytes
+    space: bytes
+    key: bytes
+    row: VectorRow | None
+    """None: this partition and space hold no vector of that key any more."""
+
+
+class VectorChanges(NamedTuple):
+    """What has changed after a cursor, in order."""
+
+    changes: list[VectorChange]
+    cursor: int
+    """After which to go on."""
+    more: bool
+    """Whether there is more at once."""
+    gap: bool = False
+    """True when the cursor is too old or foreign: what happened since is not known any more."""
+
+
+class VectorGroup(NamedTuple):
+    """The vectors of one partition and space."""
+
+    partition: bytes
+    space: bytes
+    size: int
+    """How many."""
 
 
 @dataclass(frozen=True, slots=True)

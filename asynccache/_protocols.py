@@ -7,9 +7,26 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
     from asynccache._events import Event
     from asynccache._exchange import Exchange
-    from asynccache._models import Candidate, Cost, Entry, Request, Response
+    from asynccache._models import (
+        Candidate,
+        Cost,
+        Embedding,
+        Entry,
+        History,
+        Neighbour,
+        Request,
+        Response,
+        VectorChanges,
+        VectorGroup,
+        VectorPage,
+    )
     from asynccache._stream import Stream
 
 __all__ = [
@@ -19,13 +36,18 @@ __all__ = [
     "Clock",
     "Dialect",
     "Driver",
+    "Embedder",
+    "Fingerprinted",
     "Hook",
     "Instant",
     "Managed",
     "Measurable",
+    "SemanticIndex",
     "Stage",
     "Taggable",
     "Upstream",
+    "VectorIndex",
+    "Vectors",
 ]
 
 Hook: TypeAlias = "Callable[[Event], None]"
@@ -92,8 +114,9 @@ class Driver(Protocol):
 class Backend(Protocol):
     """A store of entries.
 
-    Promise: ``get`` returns what was put under that very key, whole and unexpired, or None. Errors
-    are BackendError and nothing else. Safe for concurrent use and under cancellation at any await.
+    Promise: ``get`` returns what was put under that very key, whole and unexpired, or None; only the
+    embedding may be left out of it. Errors are BackendError and nothing else. Safe for concurrent use
+    and under cancellation at any await.
     """
 
     async def get(self, key: bytes) -> Entry | None:
@@ -156,6 +179,114 @@ class Measurable(Protocol):
         ...
 
 
+@runtime_checkable
+class Vectors(Protocol):
+    """A backend whose vectors can be read without the answers, and that tells what has changed since.
+
+    What a semantic index is built from. Expired entries may still show.
+    """
+
+    @property
+    def index_folder(self) -> Path | None:
+        """Where snapshots of an index over this store may lie; None keeps them nowhere."""
+        ...
+
+    async def vector_groups(self) -> list[VectorGroup]:
+        """How many vectors there are of each partition and space."""
+        ...
+
+    async def vectors(self, partition: bytes, space: bytes, *, after: int = 0) -> VectorPage:
+        """Some vectors of a partition, from a place on; 0 is the beginning.
+
+        One stored meanwhile may or may not show; one that was there before and stays there shows once.
+        """
+        ...
+
+    async def vector_changes(self, after: int | None) -> VectorChanges:
+        """What has changed after a cursor, in every partition; None: nothing, but where the end is now.
+
+        Of a key that changed several times it is enough to tell once. Cursors belong to one store:
+        they outlive its processes where it does.
+        """
+        ...
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors. Raises EmbedderError and nothing else."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Length of the vectors; 0 when it is not known before the first is made."""
+        ...
+
+    async def embed(self, texts: Sequence[str], /) -> NDArray[np.float32]:
+        """float32 array, shape (n, dim), rows of norm 1 in the order of the texts.
+
+        The vector of a text depends on nothing but the text. Raises TextRefused when one of the texts
+        has no vector.
+        """
+        ...
+
+
+@runtime_checkable
+class Fingerprinted(Protocol):
+    """An embedder that knows which model it is, beyond its name."""
+
+    @property
+    def fingerprint(self) -> bytes:
+        """16 bytes that stand for name, weights, dim, pooling and window; known once a text was embedded."""
+        ...
+
+
+@runtime_checkable
+class VectorIndex(Protocol):
+    """Vectors of one partition under their keys. Not safe for threads: one at a time uses it.
+
+    Vectors are float32 arrays with rows of norm 1. Raises ValueError for any that is not finite or has
+    another dim, and then changes nothing.
+    """
+
+    def __len__(self) -> int:
+        """Keys held."""
+        ...
+
+    def add(self, keys: Sequence[bytes], vectors: NDArray[np.float32]) -> None:
+        """Hold vectors, shape (n, dim), in place of earlier ones under these 32-byte keys."""
+        ...
+
+    def remove(self, keys: Collection[bytes]) -> int:
+        """Let go of keys; the number that were held."""
+        ...
+
+    def nearest(self, queries: NDArray[np.float32], k: int) -> list[list[Neighbour]]:
+        """The k nearest of each query, shape (m, dim), best first; fewer when fewer are held."""
+        ...
+
+
+class SemanticIndex(Protocol):
+    """The questions of every partition of a store, by meaning."""
+
+    async def nearest(self, partition: bytes, embedding: Embedding, k: int) -> list[Neighbour]:
+        """The nearest stored questions of that partition and space, best first.
+
+        An entry may be gone by the time it is looked up: say so with ``forget``.
+        """
+        ...
+
+    def learn(self, entry: Entry) -> None:
+        """Take up an entry that has just been stored; found by any ``nearest`` that begins later."""
+        ...
+
+    def forget(self, partition: bytes, keys: Collection[bytes]) -> None:
+        """Let go of entries that are not in the store any more."""
+        ...
+
+
 class Upstream(Protocol):
     """Who makes the answers. Raises UpstreamError and nothing else."""
 
@@ -187,10 +318,11 @@ class Dialect(Protocol):
         """
         ...
 
-    def split(self, identity: Mapping[str, Any]) -> tuple[Any, str | None]:
+    def split(self, identity: Mapping[str, Any], history: History = "equal") -> tuple[Any, str | None]:
         """(context, question): all that must be equal for a semantic hit, and the text that may differ.
 
-        question is None when the request has no single text to compare.
+        question is None when the request has no single text to compare. ``history`` says how much of
+        the conversation before the question belongs to the context.
         """
         ...
 

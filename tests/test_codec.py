@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import tracemalloc
 import zlib
 from contextlib import suppress
@@ -17,8 +18,10 @@ from hypothesis import strategies as st
 
 from asynccache._codec import decode, encode
 from asynccache._errors import CorruptEntry
-from asynccache._models import Cost, Entry, Response
+from asynccache._models import Alias, Cost, Embedding, Entry, Response
+from asynccache.backends._stored_vector import decode_vector, encode_vector
 from asynccache.testing import make_entry
+from asynccache.testing.entries import make_embedding
 
 _PREFIX = Struct(">2sBB32s32s5I")
 
@@ -26,6 +29,11 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 count = st.integers(min_value=0, max_value=2**63 - 1)
 identifier = st.binary(min_size=32, max_size=32)
 text = st.text(max_size=50)
+embeddings = st.builds(
+    Embedding,
+    st.binary(min_size=16, max_size=16),
+    st.integers(1, 50).flatmap(lambda dim: st.binary(min_size=4 * dim, max_size=4 * dim)),
+)
 frame = st.binary(max_size=60) | st.just(b'{"choices":[{"delta":{"content":"the same again"}}]}' * 8)
 entries = st.builds(
     Entry,
@@ -39,7 +47,8 @@ entries = st.builds(
     tags=st.lists(text, max_size=4).map(tuple),
     version=st.none() | text,
     cost=st.builds(Cost, count, count, finite),
-    embedding=st.none() | st.binary(max_size=200),
+    embedding=st.none() | embeddings,
+    alias=st.none() | st.builds(Alias, identifier, finite | st.integers(-1, 1)),
 )
 
 
@@ -50,6 +59,13 @@ def seal(unsealed: bytes) -> bytes:
 @given(entries)
 def test_every_entry_comes_back_exactly(entry: Entry) -> None:
     assert decode(encode(entry), key=entry.key) == entry
+
+
+@given(entries)
+def test_embedding_can_be_left_out(entry: Entry) -> None:
+    stored = encode(entry, embedding=False)
+    assert decode(stored, key=entry.key) == replace(entry, embedding=None)
+    assert len(stored) == len(encode(replace(entry, embedding=None)))
 
 
 @given(st.binary(max_size=400))
@@ -85,14 +101,103 @@ def test_entry_of_another_key_is_refused(entry: Entry, other: bytes) -> None:
 
 @settings(max_examples=500)
 @given(
+    st.integers(0, 3),
     st.integers(0, 255),
     st.lists(st.integers(0, 40) | st.sampled_from([2**31, 2**32 - 1]), min_size=5, max_size=5),
     st.binary(max_size=120),
 )
-def test_forged_bytes_raise_nothing_but_corrupt_entry(flags: int, lengths: list[int], rest: bytes) -> None:
-    forged = seal(_PREFIX.pack(b"AE", 1, flags, b"k" * 32, b"p" * 32, *lengths) + rest)
+def test_forged_bytes_raise_nothing_but_corrupt_entry(
+    version: int, flags: int, lengths: list[int], rest: bytes
+) -> None:
+    forged = seal(_PREFIX.pack(b"AE", version, flags, b"k" * 32, b"p" * 32, *lengths) + rest)
     with suppress(CorruptEntry):
         decode(forged, key=b"k" * 32)
+
+
+# Whole but for what the forger writes behind the frames.
+_HEADER = orjson.dumps(
+    {
+        "dialect": "d",
+        "created": 1.0,
+        "ttl": None,
+        "question": None,
+        "tags": [],
+        "version": None,
+        "cost": [0, 0, 0],
+    }
+)
+
+
+def forged_end(version: int, flags: int, size: int, end: bytes) -> bytes:
+    lengths = (len(_HEADER), 0, 0, 0, size)
+    return seal(_PREFIX.pack(b"AE", version, flags, b"k" * 32, b"p" * 32, *lengths) + _HEADER + end)
+
+
+@settings(max_examples=500)
+@given(
+    st.sampled_from([1, 2]),
+    st.sampled_from([0b000, 0b010, 0b100, 0b110]),
+    st.integers(0, 41),
+    st.binary(max_size=41) | st.binary(min_size=41, max_size=90),
+)
+def test_forged_embedding_and_alias_raise_nothing_but_corrupt_entry(
+    version: int, flags: int, size: int, end: bytes
+) -> None:
+    try:
+        found = decode(forged_end(version, flags, size, end), key=b"k" * 32)
+    except CorruptEntry:
+        return
+    assert decode(encode(found), key=found.key) == found
+
+
+@pytest.mark.parametrize(
+    ("version", "flags", "size", "end"),
+    [
+        pytest.param(2, 0b010, 0, b"", id="embedding without a space"),
+        pytest.param(2, 0b010, 16, bytes(16), id="embedding without a vector"),
+        pytest.param(2, 0b010, 19, bytes(19), id="part of a float"),
+        pytest.param(2, 0b000, 20, bytes(20), id="embedding without its flag"),
+        pytest.param(2, 0b100, 0, bytes(39), id="alias cut off"),
+        pytest.param(2, 0b100, 0, bytes(41), id="something behind the alias"),
+        pytest.param(2, 0b100, 0, bytes(32) + b"\x7f\xf8" + bytes(6), id="similarity is not a number"),
+        pytest.param(2, 0b100, 0, bytes(32) + b"\x7f\xf0" + bytes(6), id="similarity is infinite"),
+        pytest.param(2, 0b1000, 0, b"", id="unknown flag"),
+        pytest.param(1, 0b100, 0, bytes(40), id="alias in format 1"),
+        pytest.param(0, 0b000, 0, b"", id="format 0"),
+    ],
+)
+def test_impossible_embedding_or_alias_is_refused(version: int, flags: int, size: int, end: bytes) -> None:
+    with pytest.raises(CorruptEntry):
+        decode(forged_end(version, flags, size, end), key=b"k" * 32)
+
+
+def test_well_forged_embedding_and_alias_show_that_the_forger_works() -> None:
+    end = b"s" * 16 + b"v" * 8 + b"o" * 32 + b"\x3f\xe0" + bytes(6)
+    found = decode(forged_end(2, 0b110, 24, end), key=b"k" * 32)
+    assert found.embedding == Embedding(b"s" * 16, b"v" * 8)
+    assert found.alias == Alias(b"o" * 32, 0.5)
+
+
+def test_entry_of_format_1_is_read_without_its_embedding() -> None:
+    # As the first release wrote it.
+    stored = (
+        "QUUBAmtra2tra2tra2tra2tra2tra2tra2tra2tra2tra2trcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHAAAAB/"
+        "AAAADQAAAAsAAAALAAAACHsiZGlhbGVjdCI6ImNoYXQuY29tcGxldGlvbnMiLCJjcmVhdGVkIjoxMDAwMDAwMDAwLjAsInR0"
+        "bCI6NjAuMCwicXVlc3Rpb24iOiJ3aHk/IiwidGFncyI6WyJhIl0sInZlcnNpb24iOiJ2MSIsImNvc3QiOlsxLDIsMC41XX17"
+        "ImFuc3dlciI6IDF9AAAAA29uZQAAAAAxMjM0NTY3OHaXCNFT/Dy8G2tUN7XjVUI="
+    )
+    assert decode(base64.b64decode(stored), key=b"k" * 32) == Entry(
+        key=b"k" * 32,
+        partition=b"p" * 32,
+        dialect="chat.completions",
+        response=Response(b'{"answer": 1}', (b"one", b"")),
+        created_at=1e9,
+        ttl=60.0,
+        question="why?",
+        tags=("a",),
+        version="v1",
+        cost=Cost(1, 2, 0.5),
+    )
 
 
 json_values = st.recursive(
@@ -127,8 +232,8 @@ def test_forged_header_raises_nothing_but_corrupt_entry(fields: Any) -> None:
 def test_entry_of_a_newer_format_is_refused() -> None:
     entry = make_entry(created_at=1.0)
     newer = bytearray(encode(entry)[:-16])
-    newer[2] = 2
-    with pytest.raises(CorruptEntry, match="format is 2"):
+    newer[2] = 3
+    with pytest.raises(CorruptEntry, match="format is 3"):
         decode(seal(bytes(newer)), key=entry.key)
 
 
@@ -199,6 +304,9 @@ def test_bomb_is_not_expanded_beyond_its_declared_size() -> None:
     assert peak < 1_000_000
 
 
+ANY: dict[type, Any] = {bytearray: bytearray(16), list: [0.5] * 4, str: "k" * 32}  # for type checkers
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -213,8 +321,43 @@ def test_bomb_is_not_expanded_beyond_its_declared_size() -> None:
         {"tags": (None,)},
         {"dialect": b"bytes"},
         {"ttl": True},
+        {"created_at": 10**400},
+        {"embedding": Embedding(b"s" * 15, bytes(4))},
+        {"embedding": Embedding(b"s" * 16, b"")},
+        {"embedding": Embedding(b"s" * 16, bytes(5))},
+        {"embedding": Embedding(ANY[bytearray], bytes(4))},
+        {"embedding": Embedding(b"s" * 16, ANY[list])},
+        {"alias": Alias(b"short", 0.5)},
+        {"alias": Alias(ANY[str], 0.5)},
+        {"alias": Alias(b"k" * 32, float("nan"))},
+        {"alias": Alias(b"k" * 32, 10**400)},
+        {"alias": Alias(b"k" * 32, ANY[str])},
     ],
 )
 def test_entry_without_a_stored_form_is_a_value_error(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         encode(replace(make_entry(created_at=1.0), **changes))
+
+
+@given(identifier, identifier, embeddings)
+def test_vector_kept_apart_comes_back(key: bytes, partition: bytes, embedding: Embedding) -> None:
+    stored = encode_vector(key, partition, embedding)
+    vector = decode_vector(stored, key=key, partition=partition, space=embedding.space)
+    assert vector == embedding.vector
+
+
+@given(st.data())
+def test_vector_that_is_damaged_or_anothers_is_refused(data: st.DataObject) -> None:
+    key, partition, embedding = b"k" * 32, b"p" * 32, make_embedding()
+    stored = encode_vector(key, partition, embedding)
+    at = data.draw(st.integers(0, len(stored) * 8 - 1))
+    flipped = bytearray(stored)
+    flipped[at // 8] ^= 1 << at % 8
+    cut = stored[: data.draw(st.integers(0, len(stored) - 1))]
+    for damaged in (bytes(flipped), cut, stored + b"\0", "text", None, 7, data.draw(st.binary(max_size=40))):
+        with pytest.raises(CorruptEntry):
+            decode_vector(damaged, key=key, partition=partition, space=embedding.space)
+    for others in ({"key": b"q" * 32}, {"partition": b"q" * 32}, {"space": b"q" * 16}):
+        whose = {"key": key, "partition": partition, "space": embedding.space, **others}
+        with pytest.raises(CorruptEntry):
+            decode_vector(stored, **whose)

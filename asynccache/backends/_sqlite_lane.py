@@ -101,6 +101,31 @@ class Lane:
         self.nudge()
         return future
 
+    async def ask(self, work: Callable[[sqlite3.Connection], T], *, within: float) -> T:
+        """As ``submit``, and wait for what comes of it.
+
+        Args:
+            work: what to run.
+            within: seconds to wait at most.
+
+        Raises:
+            BackendError: what became of the work.
+            BackendUnavailable: also when it takes longer; the work may run all the same.
+        """
+        future = self.submit(work)
+        # A bare timer: a timeout scope costs as much as the look-up itself.
+        timer = future.get_loop().call_later(within, self._give_up, future, within)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    def _give_up(self, future: asyncio.Future[Any], within: float) -> None:
+        if not future.done():
+            future.set_exception(
+                BackendUnavailable(f"{self._file.path} did not answer within op_timeout={within:g} s")
+            )
+
     def nudge(self) -> None:
         """Give the thread a turn, if only for what comes between batches."""
         thread = self._thread

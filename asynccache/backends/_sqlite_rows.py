@@ -5,14 +5,17 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from asynccache._codec import decode, encode
 from asynccache._errors import BackendError, BackendUnavailable, CorruptEntry
 from asynccache._models import Entry
+from asynccache.backends._sqlite_vectors import DamagedVector, VectorRows, embedding_of
+from asynccache.backends._stored_vector import encode_vector
 
-__all__ = ["CHUNK", "Damaged", "Page", "Place", "Rows"]
+__all__ = ["CHUNK", "SCAN", "SCAN_PARTITION", "Damaged", "Page", "Place", "Rows"]
 
 CHUNK: Final = 256
 """Rows deleted or read in one go: a few milliseconds during which others wait."""
@@ -22,6 +25,8 @@ CHUNK: Final = 256
 _FREE_SHARE: Final = 0.05
 _FREE_MOST: Final = 64 * 2**20  # bytes
 
+_SPLITS: Final = 8 * 4096  # bytes a put may take beside its own: pages of tables and indexes that split
+
 
 class Damaged(NamedTuple):
     """A stored value that failed its check."""
@@ -29,6 +34,10 @@ class Damaged(NamedTuple):
     key: bytes
     value: object
     error: CorruptEntry
+
+    def remove(self, connection: sqlite3.Connection) -> None:
+        """Delete the row unless it has been replaced since it was read."""
+        connection.execute("DELETE FROM entries WHERE key = ? AND value = ?", (self.key, self.value))
 
 
 Place: TypeAlias = "tuple[float, int]"
@@ -38,12 +47,12 @@ Place: TypeAlias = "tuple[float, int]"
 class Page(NamedTuple):
     """Some rows of a scan, oldest first, and the place after which to go on; None after the last."""
 
-    found: list[Entry | Damaged]
+    found: list[Entry | Damaged | DamagedVector]
     after: Place | None
 
 
 class Rows:
-    """Reads and writes of one store, within its size limit.
+    """Reads and writes of one store, within its size limit. No look-up of an answer reads a vector.
 
     Args:
         path: the database file, for errors and to ask for free disk space.
@@ -54,6 +63,7 @@ class Rows:
         self._path: Final = path
         self._max_bytes: Final = max_bytes
         self._trim_to: Final = max_bytes * 9 // 10  # leaves puts some room before they must evict themselves
+        self.vectors: Final = VectorRows(max_bytes=max_bytes)
         self.evictions = 0  # both counters: changed by the writer's thread only
         self.expired = 0
 
@@ -71,16 +81,19 @@ class Rows:
         return [self.get(connection, key, now) for key in keys]
 
     def page(self, connection: sqlite3.Connection, partition: bytes | None, after: Place, now: float) -> Page:
-        """The next live entries. The unary plus keeps SQLite from using the index on expiry."""
-        where, values = ("", ()) if partition is None else ("partition = ? AND ", (partition,))
-        rows = connection.execute(
-            "SELECT created_at, id, key, value FROM entries "  # noqa: S608  (``where`` is ours)
-            f"WHERE {where}(created_at, id) > (?, ?) AND +expires_at > ? ORDER BY created_at, id LIMIT ?",
-            (*values, *after, now, _PAGE),
-        ).fetchall()
-        found = (_live(key, value, now) for _, _, key, value in rows)
-        after_last = rows[-1][:2] if len(rows) == _PAGE else None
-        return Page([each for each in found if each is not None], after_last)
+        """The next live entries, with their embeddings."""
+        statement, values = (SCAN, ()) if partition is None else (SCAN_PARTITION, (partition,))
+        rows = connection.execute(statement, (*values, *after, now, _PAGE)).fetchall()
+        found: list[Entry | Damaged | DamagedVector] = []
+        for _, identifier, key, value, space, vector in rows:
+            each = _live(key, value, now)
+            if isinstance(each, Entry) and vector is not None:
+                each = replace(each, embedding=embedding_of(key, each.partition, space, vector))
+                if each.embedding is None:
+                    found.append(DamagedVector(identifier, vector))
+            if each is not None:
+                found.append(each)
+        return Page(found, rows[-1][:2] if len(rows) == _PAGE else None)
 
     def measure(self, connection: sqlite3.Connection, now: float) -> tuple[int, int]:
         """Number and total size of the live entries, from the index alone."""
@@ -96,30 +109,38 @@ class Rows:
             BackendUnavailable: the disk is nearly full.
             BackendError: the entry can never be stored here.
         """
+        embedding = entry.embedding
         try:
-            value = encode(entry)
+            value = encode(entry, embedding=False)
+            vector = b"" if embedding is None else encode_vector(entry.key, entry.partition, embedding)
         except ValueError as error:
             raise BackendError(f"this entry cannot be stored: {error}") from error
+        size = len(value) + len(vector)
         disk = shutil.disk_usage(self._path.parent)
         reserve = min(_FREE_MOST, int(disk.total * _FREE_SHARE))
-        if disk.free - len(value) < reserve:
+        if disk.free - size < reserve:
             raise BackendUnavailable(
                 f"the disk of {self._path} has {disk.free} bytes free; nothing is stored below {reserve}"
             )
-        self._make_room(connection, len(value))
+        self._make_room(connection, size)
         identifier = connection.execute(
             "INSERT OR REPLACE INTO entries (key, partition, created_at, expires_at, size, value) "
             "VALUES (?, ?, ?, ?, ?, ?)",
-            (entry.key, entry.partition, entry.created_at, entry.expires_at, len(value), value),
+            (entry.key, entry.partition, entry.created_at, entry.expires_at, size, value),
         ).lastrowid
+        if embedding is not None:
+            self.vectors.put(
+                connection,
+                (identifier, entry.partition, embedding.space, entry.key, entry.expires_at, vector),
+            )
         for tag in entry.tags:
             connection.execute("INSERT OR IGNORE INTO tags (tag, entry) VALUES (?, ?)", (tag, identifier))
 
     def _make_room(self, connection: sqlite3.Connection, size: int) -> None:
         if size > self._max_bytes // 2:
             raise BackendError(f"an entry of {size} bytes is too large for max_bytes={self._max_bytes}")
-        while (excess := used_bytes(connection) + size - self._max_bytes) > 0:
-            if not self._evict(connection, excess):
+        while (excess := used_bytes(connection) + size + _SPLITS - self._max_bytes) > 0:
+            if not (self.vectors.forget(connection) or self._evict(connection, excess)):
                 return
 
     def _evict(self, connection: sqlite3.Connection, excess: int) -> int:
@@ -165,10 +186,6 @@ class Rows:
         """Delete by key; the number that were live."""
         return sum(_deleted(connection, "key = ?", (key,), now)[1] for key in keys)
 
-    def delete_damaged(self, connection: sqlite3.Connection, damaged: Damaged) -> None:
-        """Delete a row unless it has been replaced since it was read."""
-        connection.execute("DELETE FROM entries WHERE key = ? AND value = ?", (damaged.key, damaged.value))
-
     def last_id(self, connection: sqlite3.Connection) -> int:
         """The id of the newest row; 0 in an empty store."""
         last: int = connection.execute("SELECT coalesce(max(id), 0) FROM entries").fetchone()[0]
@@ -192,6 +209,14 @@ class Rows:
         )
 
 
+_COLUMNS: Final = """
+    SELECT created_at, id, entries.key, value, space, vector
+    FROM entries LEFT JOIN vectors ON vectors.entry = entries.id
+"""
+# The unary plus keeps SQLite from using the index on expiry.
+_NEXT: Final = "(created_at, id) > (?, ?) AND +entries.expires_at > ? ORDER BY created_at, id LIMIT ?"
+SCAN: Final = f"{_COLUMNS} WHERE {_NEXT}"
+SCAN_PARTITION: Final = f"{_COLUMNS} WHERE entries.partition = ? AND {_NEXT}"
 _PAGE: Final = 32  # rows of a scan fetched at once: values may be large, and all are in memory together
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Callable
 from typing import Final
@@ -49,7 +50,53 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute("CREATE INDEX tags_by_entry ON tags (entry)")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create,)
+def _add_vectors(connection: sqlite3.Connection) -> None:
+    """1 to 2: vectors, apart from the answers so that reading the one never reads the other.
+
+    They repeat the partition, key and expiry of their entry, for the same reason. They go with it: by
+    the foreign key, which REPLACE heeds as well. (It would pass over a delete trigger on ``entries``.)
+
+    The triggers leave a trail of every vector that comes, changes or goes. Its numbers begin at random,
+    so that one taken from another file is found out.
+    """
+    connection.execute(
+        """
+        CREATE TABLE vectors (
+            entry INTEGER PRIMARY KEY REFERENCES entries (id) ON DELETE CASCADE,
+            partition BLOB NOT NULL,
+            space BLOB NOT NULL,
+            key BLOB NOT NULL,
+            expires_at REAL NOT NULL,
+            vector BLOB NOT NULL
+        )
+        """
+    )
+    connection.execute("CREATE INDEX vectors_by_partition ON vectors (partition, space)")
+    connection.execute(
+        """
+        CREATE TABLE vector_changes (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            partition BLOB NOT NULL,
+            space BLOB NOT NULL,
+            key BLOB NOT NULL
+        )
+        """
+    )
+    connection.execute(
+        "INSERT INTO sqlite_sequence (name, seq) VALUES ('vector_changes', ?)",
+        (2**40 + secrets.randbits(40),),
+    )
+    tell = "INSERT INTO vector_changes (partition, space, key) VALUES ({0}.partition, {0}.space, {0}.key);"
+    old, new = tell.format("old"), tell.format("new")
+    for name, event, told in (
+        ("vector_stored", "INSERT", new),
+        ("vector_changed", "UPDATE", old + new),
+        ("vector_removed", "DELETE", old),
+    ):
+        connection.execute(f"CREATE TRIGGER {name} AFTER {event} ON vectors BEGIN {told} END")
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create, _add_vectors)
 """The function at n takes a file from version n to n + 1, inside a transaction."""
 
 

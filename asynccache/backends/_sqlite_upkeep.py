@@ -77,14 +77,16 @@ class Upkeep:
     def _step(self, connection: sqlite3.Connection, idle: bool) -> bool:  # noqa: FBT001  (as above)
         wal = self._file.wal_size()
         if not idle and wal < _WAL_HARD:
-            return False
+            return self.latch.held() and self._forget(connection)
         tick, self.tick_due = self.tick_due, False
         if tick and self._file.moved():  # when nothing is written, this alone tells the reader
             self._file.identity = None
             return False
         if not self.latch.held():
             return False
-        more = self._shrink(connection) if idle else False
+        more = self._forget(connection)
+        if idle and not more:  # no entry gives way to a trail that is too long
+            more = self._shrink(connection)
         if wal >= _WAL_SOFT:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         elif tick:
@@ -107,6 +109,13 @@ class Upkeep:
         if self._rows.nearly_full(connection):
             more |= self._in_transaction(connection, lambda: self._rows.trim(connection))
         return more
+
+    def _forget(self, connection: sqlite3.Connection) -> bool:
+        """Shorten the trail of changed vectors; also while callers wait, since they lengthen it."""
+        vectors = self._rows.vectors
+        return vectors.trail_too_long(connection) and self._in_transaction(
+            connection, lambda: vectors.forget(connection)
+        )
 
     def _in_transaction(self, connection: sqlite3.Connection, work: Callable[[], bool]) -> bool:
         begin(connection)

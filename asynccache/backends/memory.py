@@ -13,9 +13,10 @@ import anyio.lowlevel
 from asynccache._clock import SystemClock
 from asynccache._errors import ConfigurationError
 from asynccache._lru import LRU
+from asynccache.backends._memory_vectors import VectorTrail
 
 if TYPE_CHECKING:
-    from asynccache._models import Entry
+    from asynccache._models import Entry, VectorChanges, VectorGroup, VectorPage
     from asynccache._protocols import Clock
     from asynccache._url import BackendURL
 
@@ -27,6 +28,7 @@ MAX_BYTES: Final = 256 * 2**20
 # What an entry costs beside its own objects, measured with tracemalloc on CPython 3.11 (64 bit).
 _SLOT: Final = 90 + getsizeof((0, 0, 0)) + getsizeof(0.0) + getsizeof(2**20)  # place in the LRU, its record
 _TAG_SLOT: Final = 100  # place in the tag index: 35 to 105 in a large set, 250 for a tag used once
+_VECTOR_SLOT: Final = 120  # place among the keys of its partition, with its number
 
 _SCAN_TURN: Final = 256  # entries a scan yields before it lets others run
 
@@ -55,9 +57,10 @@ class MemoryBackend:
                 raise ConfigurationError(f"{name} of a MemoryBackend must be 1 or more, got {value!r}")
         self._now: Final = (SystemClock() if clock is None else clock).now
         self._lru: Final = LRU[bytes, "Entry"](
-            max_items=max_entries, max_weight=max_bytes, on_drop=self._untag
+            max_items=max_entries, max_weight=max_bytes, on_drop=self._dropped
         )
         self._tagged: Final[dict[str, set[bytes]]] = {}  # keys by tag; no empty sets
+        self._trail: Final = VectorTrail()
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
@@ -92,6 +95,8 @@ class MemoryBackend:
         if self._lru.put(entry.key, entry, weight=size_of(entry), until=until, now=now):
             for tag in entry.tags:
                 self._tagged.setdefault(tag, set()).add(entry.key)
+            if entry.embedding is not None:
+                self._trail.came(entry, entry.embedding.space)
 
     async def delete(self, keys: Collection[bytes]) -> int:
         """Remove; the number of live entries that were there."""
@@ -137,6 +142,32 @@ class MemoryBackend:
             "expired": lru.expired,
         }
 
+    @property
+    def index_folder(self) -> None:
+        """None: a snapshot would outlive what it is one of."""
+        return
+
+    async def vector_groups(self) -> list[VectorGroup]:
+        """How many vectors there are of each partition and space."""
+        return self._trail.groups()
+
+    async def vectors(self, partition: bytes, space: bytes, *, after: int = 0) -> VectorPage:
+        """Some vectors of a partition, from a place on."""
+        return self._trail.page(partition, space, after, self._held)
+
+    async def vector_changes(self, after: int | None) -> VectorChanges:
+        """What has changed after a cursor; the last 10,000 changes are known."""
+        return self._trail.changes(after, self._held)
+
+    def _held(self, key: bytes) -> Entry | None:
+        return self._lru.peek(key, float("-inf"))
+
+    def _dropped(self, key: bytes, entry: Entry) -> None:
+        if entry.tags:
+            self._untag(key, entry)
+        if entry.embedding is not None:
+            self._trail.left(entry, entry.embedding.space)
+
     def _untag(self, key: bytes, entry: Entry) -> None:
         for tag in entry.tags:
             keys = self._tagged.get(tag)
@@ -168,8 +199,14 @@ def size_of(entry: Entry) -> int:
         entry.version,
         entry.cost,
         entry.embedding,
+        entry.alias,
     )
-    return sum(map(getsizeof, owned)) + _SLOT + _TAG_SLOT * len(entry.tags)
+    size = sum(map(getsizeof, owned)) + _SLOT + _TAG_SLOT * len(entry.tags)
+    if entry.embedding is not None:
+        size += sum(map(getsizeof, entry.embedding)) + _VECTOR_SLOT
+    if entry.alias is not None:
+        size += sum(map(getsizeof, entry.alias))
+    return size
 
 
 def from_url(url: BackendURL) -> MemoryBackend:

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from asynccache._clock import SystemClock
 from asynccache._errors import BackendError, BackendUnavailable, ConfigurationError
 from asynccache._lifespan import Nursery, SharedLifespan
-from asynccache._models import Entry
+from asynccache._models import Entry, VectorChanges, VectorGroup, VectorPage
 from asynccache._protocols import Clock
 from asynccache.backends._fork import watch_forks
 from asynccache.backends._sqlite_batches import read_batch, write_batch
@@ -22,6 +22,7 @@ from asynccache.backends._sqlite_file import SqliteFile
 from asynccache.backends._sqlite_lane import Lane
 from asynccache.backends._sqlite_rows import Damaged, Place, Rows
 from asynccache.backends._sqlite_upkeep import Upkeep
+from asynccache.backends._sqlite_vectors import DamagedVector
 
 __all__ = ["SqliteBackend"]
 
@@ -42,9 +43,9 @@ class SqliteBackend:
 
     Args:
         path: the database file, made with mode 0600 when missing, like its directories (0700). Beside
-            it stand ``-wal``, ``-shm`` and ``-lock``.
-        max_bytes: limit of the database file's used pages, at least 256 KiB; the oldest entries give
-            way. One entry may take at most half.
+            it stand ``-wal``, ``-shm`` and ``-lock``, and ``-index`` where an index keeps snapshots.
+        max_bytes: limit of the database file's used pages, vectors included, at least 256 KiB; the
+            oldest entries give way. One entry may take at most half.
         write_behind: let ``put`` return once the entry is queued. It may then not be found by a ``get``
             until written, and is lost without an error when writing fails (``measure()`` counts
             ``write_errors``). ``flush()`` waits for all; closing writes all.
@@ -118,7 +119,7 @@ class SqliteBackend:
             async with self._nursery.lifespan():
                 # Migrates now rather than in the first request; a failure is that of each operation.
                 with suppress(BackendError):
-                    await self._in_time(self._writer.submit(_nothing))
+                    await self._writer.ask(_nothing, within=self._op_timeout)
                 self._nursery.start(
                     partial(self._upkeep.keep_up, self._writer.nudge, sweep_interval=self._sweep_interval)
                 )
@@ -134,7 +135,7 @@ class SqliteBackend:
     # Reading
 
     async def get(self, key: bytes) -> Entry | None:
-        """The entry under a 32-byte key, or None when absent or expired.
+        """The entry under a 32-byte key, without its embedding, or None when absent or expired.
 
         Raises:
             BackendUnavailable: not open, or not readable within ``op_timeout``.
@@ -156,23 +157,26 @@ class SqliteBackend:
         return [each for each in found if not isinstance(each, Damaged)]
 
     async def scan(self, partition: bytes | None = None) -> AsyncIterator[Entry]:
-        """Every live entry, oldest first; damaged ones are removed and left out. Raises as ``get``."""
+        """Every live entry, with its embedding, oldest first. Raises as ``get``.
+
+        Damaged ones are removed and left out; of one with a damaged vector, only the vector.
+        """
         after: Place | None = (float("-inf"), 0)
         while after is not None:
             page = await self._read(
                 partial(self._rows.page, partition=partition, after=after, now=self._clock.now())
             )
             for each in page.found:
-                if isinstance(each, Damaged):
-                    await self._remove_damaged(each)
-                else:
+                if isinstance(each, Entry):
                     yield each
+                else:
+                    await self._remove_damaged(each)
             after = page.after
 
     async def measure(self) -> Mapping[str, int]:
         """Live ``entries`` and their ``bytes``; ``file_bytes`` on disk; and what this object counted.
 
-        That is: ``evictions``, ``expired`` entries deleted, ``damaged`` entries found, files
+        That is: ``evictions``, ``expired`` entries deleted, ``damaged`` entries and vectors found, files
         ``set_aside``, and ``write_errors`` of entries written behind.
         """
         entries, size, on_disk = await self._read(self._measured)
@@ -192,30 +196,42 @@ class SqliteBackend:
 
     async def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         self._check_open()
-        return await self._in_time(self._reader.submit(work))
+        return await self._reader.ask(work, within=self._op_timeout)
 
-    async def _in_time(self, future: asyncio.Future[T]) -> T:
-        # A bare timer: a timeout scope costs as much as the look-up itself.
-        timer = future.get_loop().call_later(self._op_timeout, self._give_up, future)
-        try:
-            return await future
-        finally:
-            timer.cancel()
-
-    def _give_up(self, future: asyncio.Future[T]) -> None:
-        if not future.done():
-            future.set_exception(
-                BackendUnavailable(
-                    f"{self._file.path} did not answer within op_timeout={self._op_timeout:g} s"
-                )
-            )
-
-    async def _remove_damaged(self, *damaged: Damaged) -> None:
+    async def _remove_damaged(self, *damaged: Damaged | DamagedVector) -> None:
         self._damaged += len(damaged)
         with suppress(BackendError):  # that the entry is damaged is the news; it will be found again
             for each in damaged:
-                removal = self._writer.submit(partial(self._rows.delete_damaged, damaged=each))
-                await self._in_time(removal)
+                await self._writer.ask(each.remove, within=self._op_timeout)
+
+    # Reading vectors
+
+    @property
+    def index_folder(self) -> Path:
+        """A folder beside the file; not made here."""
+        return self._file.path.with_name(f"{self._file.path.name}-index")
+
+    async def vector_groups(self) -> list[VectorGroup]:
+        """How many vectors there are of each partition and space. Raises as ``get``."""
+        return await self._read(self._rows.vectors.groups)
+
+    async def vectors(self, partition: bytes, space: bytes, *, after: int = 0) -> VectorPage:
+        """Some vectors of a partition; damaged ones are removed and left out. Raises as ``get``."""
+        page, damaged = await self._read(
+            partial(self._rows.vectors.page, partition=partition, space=space, after=after)
+        )
+        await self._remove_damaged(*damaged)
+        return page
+
+    async def vector_changes(self, after: int | None) -> VectorChanges:
+        """What has changed after a cursor, in this process or another. Raises as ``get``.
+
+        The last 100,000 changes are known (fewer in a store of less than 220 MB), across reopening. A
+        file that takes the place of another knows nothing of the other's cursors.
+        """
+        changes, damaged = await self._read(partial(self._rows.vectors.changes, after=after))
+        await self._remove_damaged(*damaged)
+        return changes
 
     # Writing
 

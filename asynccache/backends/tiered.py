@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from asynccache._errors import BackendError, ConfigurationError
-from asynccache._protocols import Clearable, Managed, Measurable, Taggable
+from asynccache._protocols import Clearable, Managed, Measurable, Taggable, Vectors
 from asynccache.backends.memory import MAX_BYTES, MAX_ENTRIES, MemoryBackend
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ class Tiered:
     begun later, whichever the back applied last. What other processes remove or replace is noticed
     after ``front_ttl`` (measured by the wall clock).
 
+    The front keeps no embeddings: they are read from the back, through this object where the back is
+    one of ``Vectors``.
+
     Args:
         front: the memory; nobody else should write to it.
         back: any backend. What it cannot do (tags, clearing, measuring) raises BackendError here.
@@ -57,6 +61,11 @@ class Tiered:
         # Who may fill the front with what the back is about to say, by key. A read claims a key that
         # nobody has claimed, a write takes the claim over, a removal voids it. Only the holder fills.
         self._claims: Final[dict[bytes, object]] = {}
+        if isinstance(back, Vectors):  # only then: whether this object has vectors is asked by isinstance
+            self.index_folder = back.index_folder
+            self.vector_groups = back.vector_groups
+            self.vectors = back.vectors
+            self.vector_changes = back.vector_changes
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
@@ -78,7 +87,7 @@ class Tiered:
         try:
             entry = await self._back.get(key)
             if entry is not None and self._claims.get(key) is claim:
-                self._front.keep(entry, seconds=self._front_ttl)
+                self._keep(entry)
         finally:
             self._release(key, claim)
         return entry
@@ -99,7 +108,7 @@ class Tiered:
                 for key, entry in zip(missing, await self._back.get_many(missing), strict=True):
                     found[key] = entry
                     if entry is not None and self._claims.get(key) is claim:
-                        self._front.keep(entry, seconds=self._front_ttl)
+                        self._keep(entry)
             finally:
                 for key in missing:
                     self._release(key, claim)
@@ -114,7 +123,7 @@ class Tiered:
                 await self._back.put(entry)
             finally:
                 if self._claims.get(key) is claim:
-                    self._front.keep(entry, seconds=self._front_ttl)
+                    self._keep(entry)
         finally:
             self._release(key, claim)
 
@@ -173,6 +182,11 @@ class Tiered:
         """Wait until the back has written what it holds; returns at once when it never holds anything."""
         if isinstance(self._back, _Flushable):
             await self._back.flush()
+
+    def _keep(self, entry: Entry) -> None:
+        if entry.embedding is not None:
+            entry = replace(entry, embedding=None)
+        self._front.keep(entry, seconds=self._front_ttl)
 
     def _release(self, key: bytes, claim: object) -> None:
         if self._claims.get(key) is claim:

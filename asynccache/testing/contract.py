@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
-from asynccache._models import Cost, Response
-from asynccache._protocols import Backend, Clock, Managed, Taggable
+from asynccache._models import Alias, Cost, Response
+from asynccache._protocols import Backend, Clock, Taggable
 from asynccache.testing._contract_capabilities import CapabilityContract
+from asynccache.testing._contract_changes import ChangeContract
 from asynccache.testing._contract_concurrency import ConcurrencyContract
+from asynccache.testing._contract_vectors import VectorContract
+from asynccache.testing._opened import opened
 from asynccache.testing.clock import FakeClock
-from asynccache.testing.entries import ABSENT, make_entry
+from asynccache.testing.entries import ABSENT, make_embedding, make_entry, same
 from asynccache.testing.model import run_against_model
 
 __all__ = ["BackendContract"]
@@ -26,12 +28,7 @@ if find_spec("uvloop") is not None:
     _LOOPS.append(pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"))
 
 
-def opened(backend: Backend) -> AbstractAsyncContextManager[None]:
-    """The backend's lifespan; nothing for one that has none."""
-    return backend.lifespan() if isinstance(backend, Managed) else nullcontext()
-
-
-class BackendContract(CapabilityContract, ConcurrencyContract):
+class BackendContract(CapabilityContract, ConcurrencyContract, VectorContract, ChangeContract):
     """Inherit, say how your backend is made, and pytest runs the contract against it.
 
     For example::
@@ -44,7 +41,7 @@ class BackendContract(CapabilityContract, ConcurrencyContract):
 
     Each test gets a backend of its own, opened, on asyncio and (where installed) on uvloop. What a
     backend can do beside the ``Backend`` protocol is tested when it is an instance of ``Taggable``,
-    ``Clearable``, ``Measurable`` or ``Managed``. Its budget must hold 300 small entries.
+    ``Clearable``, ``Measurable``, ``Vectors`` or ``Managed``. Its budget must hold 300 small entries.
 
     Needs pytest, hypothesis and anyio's pytest plugin (it comes with anyio).
     """
@@ -105,11 +102,12 @@ class BackendContract(CapabilityContract, ConcurrencyContract):
             pytest.param({"ttl": None}, id="no ttl"),
             pytest.param({"tags": ()}, id="no tags"),
             pytest.param({"tags": ("a", "ä b", "a/b", "%", "'", "*")}, id="odd tags"),
-            pytest.param({"question": None, "version": None, "embedding": None}, id="none"),
-            pytest.param({"question": "", "version": "", "embedding": b""}, id="empty"),
+            pytest.param({"question": None, "version": None}, id="none"),
+            pytest.param({"question": "", "version": ""}, id="empty"),
             pytest.param({"question": "\0 ' \U0001f600 \n"}, id="odd question"),
             pytest.param({"cost": Cost(2**40, 2**40, 0.1 + 0.2)}, id="large cost"),
             pytest.param({"dialect": "messages"}, id="another dialect"),
+            pytest.param({"response": Response(b""), "alias": Alias(ABSENT, 0.1 + 0.2)}, id="alias"),
         ],
     )
     async def test_entry_comes_back_whole(
@@ -119,6 +117,20 @@ class BackendContract(CapabilityContract, ConcurrencyContract):
         await backend.put(entry)
         assert await backend.get(entry.key) == entry
         assert await backend.get(ABSENT) is None
+
+    async def test_embedding_comes_back_with_a_scan(self, backend: Backend, clock: FakeClock) -> None:
+        entries = [
+            make_entry(n, created_at=clock.now() + n, embedding=make_embedding(n) if n % 2 else None)
+            for n in range(4)
+        ]
+        for entry in entries:
+            await backend.put(entry)
+        assert [entry async for entry in backend.scan()] == entries
+        for found, entry in zip(
+            await backend.get_many([entry.key for entry in entries]), entries, strict=True
+        ):
+            assert same(found, entry)
+            assert same(await backend.get(entry.key), entry)
 
     async def test_later_entry_replaces_the_earlier(self, backend: Backend, clock: FakeClock) -> None:
         old = make_entry(1, created_at=clock.now(), ttl=5.0, tags=("old",))

@@ -23,8 +23,10 @@ from hypothesis.stateful import (
 )
 
 from asynccache._models import Entry, Response
-from asynccache._protocols import Backend, Clearable, Clock, Managed, Taggable
+from asynccache._protocols import Backend, Clearable, Clock, Managed, Taggable, Vectors
+from asynccache.testing._mirror import Mirror
 from asynccache.testing.clock import FakeClock
+from asynccache.testing.entries import make_embedding, same
 
 __all__ = ["run_against_model"]
 
@@ -33,6 +35,7 @@ MakeBackend = Callable[[Path, Clock], Backend]
 # Few of each, so that histories meet. The first bytes of the keys are equal, and so are the last.
 _KEYS: Final = [b"k" * 15 + bytes([n, n]) + b"k" * 15 for n in range(5)]
 _PARTITIONS: Final = [hashlib.sha256(name).digest() for name in (b"one", b"two")]
+_SPACES: Final = [hashlib.sha256(name).digest()[:16] for name in (b"one", b"two")]
 _TAGS: Final = ["a", "b", "ab"]
 
 keys = st.sampled_from(_KEYS)
@@ -48,6 +51,7 @@ puts = st.fixed_dictionaries(
         "ttl": st.sampled_from([None, 0.0, 2.0, 5.0]),
         "tags": some_tags.map(tuple),
         "question": st.none() | st.text(max_size=10),
+        "embedding": st.none() | st.builds(make_embedding, st.integers(0, 9), space=st.sampled_from(_SPACES)),
     }
 )
 
@@ -68,6 +72,7 @@ class _History(RuleBasedStateMachine):
         self._opened = ExitStack()
         self._backend: Backend
         self._stamp = 0
+        self._mirror = Mirror()  # what an index over the backend would hold
 
     @initialize()
     def open(self) -> None:
@@ -78,8 +83,8 @@ class _History(RuleBasedStateMachine):
     def teardown(self) -> None:
         self._opened.close()
 
-    @rule(batch=st.lists(puts, min_size=1, max_size=4))
-    def put(self, batch: list[dict[str, Any]]) -> None:
+    @rule(batch=st.lists(puts, min_size=1, max_size=4), followed=st.booleans())
+    def put(self, batch: list[dict[str, Any]], *, followed: bool) -> None:
         for fields in batch:
             self._stamp += 1  # tells entries of one instant apart in their order
             created_at = self._clock.now() - fields["age"] + self._stamp / 2**20
@@ -87,6 +92,8 @@ class _History(RuleBasedStateMachine):
             entry = Entry(dialect="chat.completions", created_at=created_at, **told)
             self._portal.call(self._backend.put, entry)
             self._model[entry.key] = entry
+        if followed and isinstance(self._backend, Vectors):
+            self.follow()
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 2.0, 10.0]))
     def let_time_pass(self, seconds: float) -> None:
@@ -94,12 +101,14 @@ class _History(RuleBasedStateMachine):
 
     @rule(key=keys)
     def get(self, key: bytes) -> None:
-        assert self._portal.call(self._backend.get, key) == self._live().get(key)
+        self._compare(self._portal.call(self._backend.get, key), key)
 
     @rule(asked=some_keys)
     def get_many(self, asked: list[bytes]) -> None:
-        live = self._live()
-        assert self._portal.call(self._backend.get_many, asked) == [live.get(key) for key in asked]
+        found = self._portal.call(self._backend.get_many, asked)
+        assert len(found) == len(asked)
+        for entry, key in zip(found, asked, strict=True):
+            self._compare(entry, key)
 
     @rule(doomed=some_keys.map(set))
     def delete(self, doomed: set[bytes]) -> None:
@@ -131,6 +140,17 @@ class _History(RuleBasedStateMachine):
         expected = [e for e in self._live().values() if partition is None or e.partition == partition]
         assert found == sorted(expected, key=lambda entry: entry.created_at)
 
+    @precondition(lambda self: isinstance(self._backend, Vectors))
+    @rule()
+    def follow(self) -> None:
+        assert isinstance(self._backend, Vectors)
+        now = self._clock.now()
+        expected = Mirror.of(self._live().values())
+        anew = Mirror()
+        for mirror, read in ((anew, anew.read), (self._mirror, self._mirror.follow)):
+            self._portal.call(read, self._backend)
+            assert mirror.live(now) == expected
+
     @precondition(lambda self: self._persistent)
     @rule()
     def reopen(self) -> None:
@@ -139,6 +159,13 @@ class _History(RuleBasedStateMachine):
 
     async def _scan(self, partition: bytes | None) -> list[Entry]:
         return [entry async for entry in self._backend.scan(partition)]
+
+    def _compare(self, found: Entry | None, key: bytes) -> None:
+        expected = self._live().get(key)
+        if expected is None:
+            assert found is None
+        else:
+            assert same(found, expected)
 
     def _live(self) -> dict[bytes, Entry]:
         now = self._clock.now()

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from asynccache._errors import ConfigurationError
-from asynccache._models import Cost, Entry, Response
-from asynccache._protocols import Backend, Clearable, Clock, Managed, Measurable, Taggable
+from asynccache._models import Alias, Cost, Embedding, Entry, Response
+from asynccache._protocols import Backend, Clearable, Clock, Managed, Measurable, Taggable, Vectors
 from asynccache.backends import MemoryBackend
 from asynccache.backends.memory import size_of
 from asynccache.testing import BackendContract, FakeClock, make_entry
+from asynccache.testing._mirror import Mirror
+from asynccache.testing.entries import SPACE, make_embedding
 
 pytestmark = pytest.mark.anyio
 
@@ -36,7 +38,7 @@ def run_without_loop(coroutine: Any) -> Any:
 
 def test_it_has_every_capability() -> None:
     backend = MemoryBackend()
-    for capability in (Taggable, Clearable, Measurable, Managed):
+    for capability in (Taggable, Clearable, Measurable, Vectors, Managed):
         assert isinstance(backend, capability)
 
 
@@ -125,6 +127,55 @@ async def test_kept_entry_leaves_after_its_seconds_or_its_ttl() -> None:
     assert await backend.get(long.key) is None
 
 
+async def follow(backend: MemoryBackend, mirror: Mirror, expected: list[Entry]) -> None:
+    await mirror.follow(backend)
+    assert mirror.live(0.0) == Mirror.of(expected)
+
+
+async def test_vector_that_leaves_for_want_of_room_or_by_expiry_is_told() -> None:
+    clock = FakeClock()
+    backend = MemoryBackend(max_entries=3, clock=clock)
+    entries = [
+        make_entry(n, created_at=clock.now(), ttl=5.0 + n, embedding=make_embedding(n)) for n in range(6)
+    ]
+    mirror = Mirror()
+    for number in range(3):
+        await backend.put(entries[number])
+    await follow(backend, mirror, entries[:3])
+    for number in range(3, 5):
+        await backend.put(entries[number])
+    await follow(backend, mirror, entries[2:5])
+    clock.advance(8)
+    for entry in entries:
+        await backend.get(entry.key)
+    await follow(backend, mirror, entries[4:5])
+    assert await backend.vector_groups() == [(entries[4].partition, SPACE, 1)]
+
+
+async def test_trail_is_bounded_and_what_it_has_lost_is_a_gap() -> None:
+    clock = FakeClock()
+    backend = MemoryBackend(clock=clock)
+    start = (await backend.vector_changes(None)).cursor
+    for number in range(5_001):  # each is a coming and a going, of which the first is only a coming
+        await backend.put(make_entry(1, created_at=clock.now(), embedding=make_embedding(number)))
+    assert (await backend.vector_changes(start)).gap
+    last = await backend.vector_changes(start + 1)
+    assert [change.row is not None for change in last.changes] == [True]
+    assert (last.more, last.gap, last.cursor) == (True, False, start + 257)
+    assert (await backend.vector_changes(start + 10_001)) == ([], start + 10_001, False, False)
+
+
+async def test_entries_without_embeddings_leave_no_trail() -> None:
+    clock = FakeClock()
+    backend = MemoryBackend(clock=clock)
+    start = (await backend.vector_changes(None)).cursor
+    for number in range(10):
+        await backend.put(make_entry(number % 3, created_at=clock.now()))
+    await backend.clear()
+    assert await backend.vector_changes(start) == ([], start, False, False)
+    assert backend._trail._groups == {}
+
+
 def real_entry(number: int, *, frames: int, tags: int) -> Entry:
     """An entry none of whose objects are shared with another, except partition and common tag."""
     return Entry(
@@ -137,7 +188,8 @@ def real_entry(number: int, *, frames: int, tags: int) -> Entry:
         question="".join(chr(97 + byte % 26) for byte in os.urandom(80)),
         tags=("everything", *(f"document-{number}-{n}" for n in range(tags)))[: tags + 1],
         cost=Cost(prompt_tokens=1000 + number, completion_tokens=2000 + number, seconds=number / 3),
-        embedding=os.urandom(1536) if number % 2 else None,
+        embedding=Embedding(SPACE, os.urandom(1536)) if number % 2 else None,
+        alias=Alias(os.urandom(32), number / 7) if number % 3 == 0 else None,
     )
 
 
@@ -169,7 +221,8 @@ def test_every_part_of_an_entry_counts() -> None:
         {"response": Response(plain.response.body, (*plain.response.frames, bytes(1000)))},
         {"question": "q" * 1000},
         {"tags": ("t" * 1000,)},
-        {"embedding": bytes(1000)},
+        {"embedding": Embedding(SPACE, bytes(1000))},
+        {"alias": Alias(bytes(1000), 0.5)},
     ]
     for fields in changes:
         larger = make_entry(created_at=0, **{"tags": (), "question": None, "embedding": None, **fields})

@@ -16,7 +16,8 @@ import pytest
 
 from asynccache._models import Response
 from asynccache.backends.sqlite import SqliteBackend
-from asynccache.testing import make_entry
+from asynccache.testing._mirror import Mirror
+from asynccache.testing.entries import make_embedding, make_entry, same
 
 ROUNDS = 50
 SEED = random.SystemRandom().randrange(2**32)
@@ -26,12 +27,14 @@ WRITER = """
 import asyncio, os, sys
 from asynccache._models import Response
 from asynccache.backends.sqlite import SqliteBackend
-from asynccache.testing import make_entry
+from asynccache.testing.entries import make_embedding, make_entry
 
 async def write(backend, number, step):
     while True:
         body = b"%d " % number * (number % 700)
-        await backend.put(make_entry(number, created_at=1e9, ttl=None, response=Response(body)))
+        embedding = make_embedding(number) if number % 2 else None
+        entry = make_entry(number, created_at=1e9, ttl=None, response=Response(body), embedding=embedding)
+        await backend.put(entry)
         os.write(1, b"%d\\n" % number)
         number += step
 
@@ -62,7 +65,8 @@ def kill_while_writing(path: Path, first: int, seconds: float) -> list[int]:
 
 def expected(number: int) -> Any:
     body = b"%d " % number * (number % 700)
-    return make_entry(number, created_at=1e9, ttl=None, response=Response(body))
+    embedding = make_embedding(number) if number % 2 else None
+    return make_entry(number, created_at=1e9, ttl=None, response=Response(body), embedding=embedding)
 
 
 async def read_back(path: Path, numbers: list[int]) -> None:
@@ -70,8 +74,20 @@ async def read_back(path: Path, numbers: list[int]) -> None:
     async with backend.lifespan():
         for start in range(0, len(numbers), 500):
             chunk = [expected(number) for number in numbers[start : start + 500]]
-            assert await backend.get_many([entry.key for entry in chunk]) == chunk
+            for found, entry in zip(
+                await backend.get_many([entry.key for entry in chunk]), chunk, strict=True
+            ):
+                assert same(found, entry)
         assert (await backend.measure())["set_aside"] == 0
+
+
+async def compare_vectors(path: Path) -> None:
+    """Each entry has its vector, and no vector is there without its entry."""
+    backend = SqliteBackend(path)
+    async with backend.lifespan():
+        mirror = Mirror()
+        await mirror.read(backend)
+        assert mirror.live(0.0) == Mirror.of([entry async for entry in backend.scan()])
 
 
 @pytest.mark.timeout(180)
@@ -89,6 +105,7 @@ def test_killed_writer_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
         connection.close()
         asyncio.run(read_back(path, fresh))
     asyncio.run(read_back(path, acknowledged))
+    asyncio.run(compare_vectors(path))
     assert len(acknowledged) > ROUNDS  # it did write
 
 

@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from asynccache._errors import BackendError, CorruptEntry
-from asynccache._models import Entry, Response
+from asynccache._models import Embedding, Entry, Response
 from asynccache.backends.sqlite import SqliteBackend
 from asynccache.testing import FakeClock, make_entry
+from asynccache.testing._mirror import Mirror, all_changes, all_vectors
+from asynccache.testing.entries import SPACE, make_embedding, same
 
 pytestmark = pytest.mark.anyio
 
@@ -153,7 +155,13 @@ async def test_row_replaced_since_it_was_read_is_not_removed(
 
 def fill(path: Path, clock: FakeClock, number: int = 200) -> list[Entry]:
     entries = [
-        make_entry(n, created_at=clock.now() + n, ttl=None, response=Response(b"%d " % n * (n * 7 % 1500)))
+        make_entry(
+            n,
+            created_at=clock.now() + n,
+            ttl=None,
+            response=Response(b"%d " % n * (n * 7 % 1500)),
+            embedding=Embedding(SPACE, make_embedding(n).vector * 60),
+        )
         for n in range(number)
     ]
 
@@ -209,7 +217,8 @@ def test_damaged_file_is_set_aside_and_a_new_one_started(
         async with backend.lifespan():
             for entry in entries:
                 with suppress(BackendError):
-                    assert await backend.get(entry.key) in (None, entry)
+                    found = await backend.get(entry.key)
+                    assert found is None or same(found, entry)
             await works(backend)
             assert (await backend.measure())["set_aside"] == 1
 
@@ -253,6 +262,20 @@ def test_random_overwrites_never_give_a_wrong_value(tmp_path: Path, clock: FakeC
     original = tmp_path / "original" / "cache.sqlite"
     entries = fill(original, clock)
     outcomes = {"right": 0, "missing": 0, "error": 0}
+    right_vectors = {(key, row.vector) for rows in Mirror.of(entries).values() for key, row in rows.items()}
+    vectors = {"right": 0, "missing": 0}
+
+    async def read_vectors(backend: SqliteBackend) -> None:
+        partition = entries[0].partition
+        found = await all_vectors(backend, partition, SPACE)
+        cursor = (await backend.vector_changes(None)).cursor
+        told = await all_changes(backend, cursor - len(entries))
+        found += [change.row for change in told.changes if change.row is not None]
+        assert {(row.key, row.vector) for row in found} <= right_vectors, f"a wrong vector; seed {SEED}"
+        async for entry in backend.scan():
+            assert entry.embedding is None or (entry.key, entry.embedding.vector) in right_vectors
+        vectors["right"] += len(found)
+        vectors["missing"] += 2 * len(entries) - len(found)
 
     async def read_all(path: Path) -> None:
         backend = SqliteBackend(path, clock=clock)
@@ -263,8 +286,10 @@ def test_random_overwrites_never_give_a_wrong_value(tmp_path: Path, clock: FakeC
                 except BackendError:
                     outcomes["error"] += 1
                 else:
-                    assert found in (None, entry), f"a wrong value; seed {SEED}"
+                    assert found is None or same(found, entry), f"a wrong value; seed {SEED}"
                     outcomes["missing" if found is None else "right"] += 1
+            with suppress(BackendError):
+                await read_vectors(backend)
             for attempt in range(4):
                 try:
                     await works(backend, attempt)
@@ -280,6 +305,7 @@ def test_random_overwrites_never_give_a_wrong_value(tmp_path: Path, clock: FakeC
         overwrite(path, chance, spots=1 + mutant, after=100)
         asyncio.run(read_all(path))
     assert min(outcomes.values()) > 0, outcomes
+    assert min(vectors.values()) > 0, vectors
 
 
 def test_random_overwrites_of_the_wal_never_give_a_wrong_value(tmp_path: Path, clock: FakeClock) -> None:

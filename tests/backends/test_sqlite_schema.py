@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import sqlite3
 from pathlib import Path
 
 import pytest
 
 from asynccache._errors import BackendUnavailable
+from asynccache._models import Cost, Entry, Response
 from asynccache.backends import _sqlite_schema
 from asynccache.backends._sqlite_file import SqliteFile
 from asynccache.backends.sqlite import SqliteBackend
 from asynccache.testing import FakeClock, make_entry
+from asynccache.testing.entries import make_embedding, same
 
 pytestmark = pytest.mark.anyio
 
@@ -36,9 +40,61 @@ async def test_file_of_version_0_is_migrated(path: Path, clock: FakeClock) -> No
         await backend.put(entry)
         assert await backend.get(entry.key) == entry
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
     assert connection.execute("PRAGMA application_id").fetchone() == (_sqlite_schema.APPLICATION_ID,)
     connection.close()
+
+
+def entry_of_version_1(number: int) -> Entry:
+    """What was put into the file of version 1; number 1 with 1536 bytes for an embedding."""
+    return Entry(
+        key=hashlib.sha256(b"key %d" % number).digest(),
+        partition=hashlib.sha256(b"partition %d" % (number % 2)).digest(),
+        dialect="chat.completions",
+        response=Response(b'{"answer": %d}' % number, tuple(b'{"part": %d}' % n for n in range(number * 40))),
+        created_at=1e9 + number,
+        ttl=None if number else 50.0,
+        question=f"question {number}",
+        tags=("all", f"tag-{number}"),
+        version="v1",
+        cost=Cost(10, number, 0.25),
+    )
+
+
+def unpack(name: str, path: Path) -> None:
+    stored = Path(__file__).parent / "data" / name
+    path.write_bytes(gzip.decompress(stored.read_bytes()))
+
+
+async def test_file_of_version_1_is_migrated(path: Path) -> None:
+    unpack("version-1.sqlite.gz", path)  # made by the release that knew no other
+    backend = SqliteBackend(path, clock=FakeClock(1e9 + 49))
+    entries = [entry_of_version_1(number) for number in range(4)]
+    async with backend.lifespan():
+        assert await backend.get_many([entry.key for entry in entries]) == entries
+        assert [entry async for entry in backend.scan()] == entries
+        assert await backend.vector_groups() == []
+        cursor = (await backend.vector_changes(None)).cursor
+        new = make_entry(9, created_at=1e9 + 10, embedding=make_embedding(9))
+        await backend.put(new)
+        assert [change.key for change in (await backend.vector_changes(cursor)).changes] == [new.key]
+        assert same(await backend.get(new.key), new)
+        assert await backend.delete_tagged(["all"]) == 5
+        assert [(group.space, group.size) for group in await backend.vector_groups()] == []
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+
+
+async def test_trails_of_two_files_begin_far_apart(tmp_path: Path) -> None:
+    starts = set()
+    for number in range(20):
+        backend = SqliteBackend(tmp_path / str(number))
+        async with backend.lifespan():
+            starts.add((await backend.vector_changes(None)).cursor // 100_000)
+    assert len(starts) == 20
+    assert min(starts) > 0
 
 
 def test_tables_made_by_another_process_at_the_same_moment_are_used(
@@ -78,7 +134,7 @@ async def test_migration_keeps_the_entries(
             (None,)
         ]
         version = await backend._reader.submit(lambda c: c.execute("PRAGMA user_version").fetchone()[0])
-    assert version == 2
+    assert version == 3
 
 
 async def test_failed_migration_changes_nothing(

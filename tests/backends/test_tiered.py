@@ -14,9 +14,11 @@ from anyio.lowlevel import checkpoint
 from asynccache._clock import SystemClock
 from asynccache._errors import BackendError, BackendUnavailable, ConfigurationError
 from asynccache._models import Entry, Response
-from asynccache._protocols import Backend, Clock
+from asynccache._protocols import Backend, Clock, Vectors
 from asynccache.backends import MemoryBackend, SqliteBackend, Tiered
 from asynccache.testing import BackendContract, FakeClock, cancel_at_every_step, make_entry
+from asynccache.testing._mirror import all_changes, all_vectors
+from asynccache.testing.entries import SPACE, make_embedding, same
 
 pytestmark = pytest.mark.anyio
 
@@ -68,13 +70,28 @@ class TestTieredOverSqlite(BackendContract):
 class Bare:
     """A backend of the bare protocol."""
 
-    def __init__(self) -> None:
-        self._inner = MemoryBackend()
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._inner = MemoryBackend(clock=clock)
         self.get = self._inner.get
         self.get_many = self._inner.get_many
         self.put = self._inner.put
         self.delete = self._inner.delete
         self.scan = self._inner.scan
+
+
+class WithoutVectors(Bare):
+    """A backend that has everything but vectors to read apart."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.delete_tagged = self._inner.delete_tagged
+        self.clear = self._inner.clear
+        self.measure = self._inner.measure
+
+
+class TestTieredWithoutVectors(BackendContract):
+    def make_backend(self, tmp_path: Path, clock: Clock) -> Backend:
+        return Tiered(MemoryBackend(clock=clock), WithoutVectors(clock), front_ttl=3.0)
 
 
 class Stepped:
@@ -199,6 +216,46 @@ async def test_hit_in_the_front_does_not_ask_the_back(
     assert await tiered.get(entry.key) is entry
     assert await tiered.get_many([entry.key, entry.key]) == [entry, entry]
     assert back.calls == []
+
+
+def test_it_has_vectors_where_the_back_has_them(tmp_path: Path, clock: FakeClock) -> None:
+    sqlite = SqliteBackend(tmp_path / "cache.sqlite")
+    for back, folder in ((MemoryBackend(), None), (sqlite, sqlite.index_folder)):
+        tiered = Tiered(MemoryBackend(), back)
+        assert isinstance(tiered, Vectors)
+        assert tiered.index_folder == folder
+    for bare in (Bare(), WithoutVectors(clock), Stepped(clock)):
+        assert not isinstance(Tiered(MemoryBackend(), bare), Vectors)
+
+
+async def test_vectors_are_the_backs(clock: FakeClock) -> None:
+    front, back = MemoryBackend(clock=clock), MemoryBackend(clock=clock)
+    tiered = Tiered(front, back)
+    assert isinstance(tiered, Vectors)
+    cursor = (await tiered.vector_changes(None)).cursor
+    entry = make_entry(created_at=clock.now(), embedding=make_embedding())
+    await tiered.put(entry)
+    assert await tiered.vector_groups() == [(entry.partition, SPACE, 1)]
+    assert [row.key for row in await all_vectors(tiered, entry.partition, SPACE)] == [entry.key]
+    assert [change.key for change in (await all_changes(tiered, cursor)).changes] == [entry.key]
+    assert [each async for each in tiered.scan()] == [entry]
+
+
+async def test_front_holds_no_embedding(clock: FakeClock) -> None:
+    front, back = MemoryBackend(clock=clock), MemoryBackend(clock=clock)
+    tiered = Tiered(front, back)
+    one, two, three = (make_entry(n, created_at=clock.now(), embedding=make_embedding(n)) for n in range(3))
+    await tiered.put(one)
+    await back.put(two)
+    await back.put(three)
+    await tiered.get(two.key)
+    await tiered.get_many([three.key])
+    for entry in (one, two, three):
+        found = front.find(entry.key)
+        assert found is not None
+        assert found.embedding is None
+        assert same(await tiered.get(entry.key), entry)
+    assert await front.vector_groups() == []
 
 
 @READS
