@@ -7,6 +7,7 @@ as neutral, and always the scope.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import sha256
@@ -15,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import orjson
 
-from asynccache._errors import InvalidRequest
+from asynccache._errors import ConfigurationError, InvalidRequest
 from asynccache._registry import find_dialect
 
 if TYPE_CHECKING:
-    from asynccache._models import Request
+    from asynccache._models import History, Request
 
-__all__ = ["Fingerprint", "Keyring", "to_json"]
+__all__ = ["Fingerprint", "Keyring", "parse_history", "to_json"]
 
 FORMAT: Final = "asynccache/1"
 """Part of every key: a change of the canonical form starts a new set of keys."""
@@ -36,7 +37,7 @@ _MEMO_OVERHEAD: Final = 600
 """Bytes a remembered spelling takes beside its text and its question."""
 _MEMO_TOTAL: Final = 32 * 2**20
 """Bytes of spellings one memo holds."""
-
+_LAST: Final = re.compile(r"last:([1-9][0-9]{0,3})")
 
 _Owner: TypeAlias = "tuple[str, str | None, str | None, str | None, str | None]"
 _Spelling: TypeAlias = "tuple[_Owner, bytes]"
@@ -111,6 +112,24 @@ def _scalar_fault(value: object, path: str) -> tuple[str, str] | None:
     return None
 
 
+def parse_history(given: object) -> History:
+    """What ``"equal"``, ``"ignore"`` or ``"last:n"`` means; a History is returned as it is.
+
+    Raises:
+        ConfigurationError: it is none of them, or n is not from 1 to 9999.
+    """
+    if given == "equal":
+        return "equal"
+    if given == "ignore":
+        return "ignore"
+    text = f"last:{given}" if isinstance(given, int) else given  # True reads "True": no number
+    if isinstance(text, str) and (found := _LAST.fullmatch(text)):
+        return int(found[1])
+    raise ConfigurationError(
+        f"history={given!r}: expected 'equal', 'ignore' or 'last:n' with n from 1 to 9999, as in 'last:3'"
+    )
+
+
 class Keyring:
     """Makes keys; remembers the spellings it has seen, because canonical form costs ten times a lookup.
 
@@ -120,11 +139,19 @@ class Keyring:
     Args:
         max_request_bytes: largest body accepted, in bytes of JSON.
         origin: part of every key: whose answers these are, in a store that strangers share.
+        history: which earlier messages are part of the partition, as ``parse_history`` takes it; the key
+            holds them all.
+
+    Raises:
+        ConfigurationError: there is no such history.
     """
 
-    def __init__(self, *, max_request_bytes: int, origin: str | None = None) -> None:
+    def __init__(
+        self, *, max_request_bytes: int, origin: str | None = None, history: History | str = "equal"
+    ) -> None:
         self._limit: Final = max_request_bytes
         self._origin: Final = origin
+        self._history: Final = parse_history(history)
         self._memo: dict[_Spelling, Fingerprint] = {}  # oldest first
         self._memo_size = 0
 
@@ -141,7 +168,7 @@ class Keyring:
         if known is not None:
             return known
         has_null = self._check_raw(request, raw)
-        made = _canonical(owner, raw, self._origin)
+        made = _canonical(owner, raw, self._origin, self._history)
         # A body with a null in it is looked at anew each time: a NaN must not pass for a null seen before.
         if not has_null and len(raw) <= _MEMO_SPELLING:
             self._remember(spelling, made)
@@ -157,7 +184,7 @@ class Keyring:
         if len(raw) <= ON_LOOP:
             return None
         self._check_raw(request, raw)
-        return partial(_canonical, owner, raw, self._origin)
+        return partial(_canonical, owner, raw, self._origin, self._history)
 
     def _check_raw(self, request: Request, raw: bytes) -> bool:
         """Refuse what is too large or not finite; whether there is a null in it."""
@@ -193,13 +220,13 @@ def _owner(request: Request) -> _Owner:
     return request.dialect, scope.tenant, scope.user, scope.namespace, request.control.version
 
 
-def _canonical(owner: _Owner, raw: bytes, origin: str | None) -> Fingerprint:
+def _canonical(owner: _Owner, raw: bytes, origin: str | None, history: History) -> Fingerprint:
     dialect = find_dialect(owner[0])
     plain = orjson.loads(raw)
     dialect.check(plain)
     uncacheable = dialect.bypass(plain)
     identity = dialect.identity(plain)
-    context, question = dialect.split(identity)
+    context, question = dialect.split(identity, history)
     return Fingerprint(
         _hash("key", origin, owner, identity),
         _hash("partition", origin, owner, context),

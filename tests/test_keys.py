@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from asynccache import Control, InvalidRequest, Request, Scope
-from asynccache._keys import Fingerprint, Keyring, to_json
+from asynccache import ConfigurationError, Control, InvalidRequest, Request, Scope
+from asynccache._keys import Fingerprint, Keyring, parse_history, to_json
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "hello"}], "temperature": 0}
 
@@ -59,6 +59,100 @@ def test_only_the_question_may_differ_within_a_partition() -> None:
     assert asking("a").key != asking("b").key
     assert asking("a").partition != asking("a", temperature=1).partition
     assert asking("a").partition != asking("a", model="n").partition
+
+
+TALK: dict[str, Any] = {
+    **BODY,
+    "messages": [
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "hello"},
+        {"role": "user", "content": "what now?"},
+    ],
+}
+SPELLINGS = ["equal", "last:1", "last:2", "last:9999", "ignore"]
+
+
+def keyrings() -> list[Keyring]:
+    return [Keyring(max_request_bytes=2**20, history=each) for each in SPELLINGS]
+
+
+def test_the_key_holds_the_whole_conversation_whatever_the_history() -> None:
+    other = {**TALK, "messages": [{"role": "user", "content": "hey"}, *TALK["messages"][1:]]}
+    whole, foreign = fingerprint(TALK), fingerprint(other)
+    assert whole.key != foreign.key
+    for keyring in keyrings():
+        assert fingerprint(TALK, keyring=keyring).key == whole.key
+        assert fingerprint(TALK, keyring=keyring).question == "what now?"
+    partitions = [fingerprint(body, keyring=keyrings()[1]).partition for body in (TALK, other)]
+    assert partitions[0] == partitions[1]
+
+
+@pytest.mark.parametrize("body", [BODY, TALK, {"messages": [{"role": "assistant", "content": "So:"}]}])
+def test_no_two_histories_share_a_partition(body: Any) -> None:
+    assert len({fingerprint(body, keyring=keyring).partition for keyring in keyrings()}) == len(SPELLINGS)
+
+
+@given(owners, owners, st.sampled_from(keyrings()))
+def test_no_history_lets_two_owners_share_a_partition(one: Any, other: Any, keyring: Keyring) -> None:
+    fields = ("tenant", "user", "namespace", "version")
+    first, second = (
+        fingerprint(TALK, keyring=keyring, **dict(zip(fields, owner, strict=True))) for owner in (one, other)
+    )
+    assert (first.partition == second.partition) == (one == other)
+
+
+def test_another_picture_is_another_partition() -> None:
+    def looking(data: str, words: str) -> Fingerprint:
+        picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{data}"}}
+        content = [{"type": "text", "text": words}, picture]
+        return fingerprint({**BODY, "messages": [{"role": "user", "content": content}]})
+
+    cat, dog = looking("AAAA", "what is it?"), looking("AAAB", "what is it?")
+    assert cat.question == dog.question == "what is it?"
+    assert cat.partition != dog.partition
+    assert cat.partition == looking("AAAA", "what do you see?").partition
+
+
+def test_a_large_body_made_in_a_thread_has_the_fingerprint_of_the_loop() -> None:
+    body = {**TALK, "extra": "x" * 100_000}
+    for keyring in keyrings():
+        deferred = keyring.defer(Request(body=body))
+        assert deferred is not None
+        assert deferred() == fingerprint(body, keyring=keyring)
+    assert Keyring(max_request_bytes=2**20).defer(Request(body=TALK)) is None
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_what_was_recalled_is_what_was_made(spelling: str) -> None:
+    keyring = Keyring(max_request_bytes=2**20, history=spelling)
+    request = Request(body=TALK)
+    assert keyring.recall(request) is None
+    assert keyring.fingerprint(request) == keyring.recall(request)
+    assert keyring.recall(request) == fingerprint(
+        TALK, keyring=Keyring(max_request_bytes=2**20, history=spelling)
+    )
+
+
+@pytest.mark.parametrize(
+    ("spelling", "history"),
+    [("equal", "equal"), ("ignore", "ignore"), ("last:1", 1), ("last:30", 30), ("last:9999", 9999), (1, 1)],
+)
+def test_a_history_is_read_from_its_spelling(spelling: Any, history: Any) -> None:
+    assert parse_history(spelling) == history
+    assert parse_history(history) == history
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        None, True, False, 0, -1, 10_000, 1.0, [], "", "Equal", "equal ", "last", "last:", "last:0",
+        "last:-1", "last:03", "last: 3", "last:3 ", "last:3\n", "last:1.0", "last:\u0663", "last:10000",
+        "3", "last:n",
+    ],
+)  # fmt: skip
+def test_what_is_no_history_is_refused_by_name(spelling: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^history=.*'equal', 'ignore' or 'last:n'"):
+        Keyring(max_request_bytes=1, history=spelling)
 
 
 def test_the_memo_gives_what_a_fresh_keyring_gives() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 from unicodedata import normalize
 
-__all__ = ["NEUTRAL", "identity", "split"]
+__all__ = ["NEUTRAL", "identity"]
 
 NEUTRAL: Final = frozenset(
     {
@@ -178,32 +178,3 @@ def _one_text_form(text: str, *, starts: bool, ends: bool) -> str:
     if starts:
         text = text.lstrip()
     return text.rstrip() if ends else text
-
-
-def split(identity: Mapping[str, Any]) -> tuple[Any, str | None]:
-    """(context, question) of an identity; see ``Dialect.split``."""
-    messages = identity["messages"]
-    last = messages[-1]
-    if last["role"] != "user" or any(map(_is_about_tools, messages)):
-        return identity, None
-    match last.get("content"):
-        case str(text):
-            rest: Any = _blank()
-        case [{"type": "text", "text": str(text)} as part]:
-            rest = [{**part, "text": _blank()}]
-        case _:
-            return identity, None
-    if not text:
-        return identity, None
-    return {**identity, "messages": [*messages[:-1], {**last, "content": rest}]}, text
-
-
-def _is_about_tools(message: Mapping[str, Any]) -> bool:
-    return bool(
-        message["role"] in ("tool", "function") or message.get("tool_calls") or message.get("function_call")
-    )
-
-
-def _blank() -> dict[str, bool]:
-    """Stands where the question stood: a mapping, which ``check`` allows in no place of a text."""
-    return {"question": True}

@@ -9,10 +9,11 @@ from uuid import uuid4
 
 import orjson
 
-from asynccache._models import Cost, Response
+from asynccache._models import Cost, History, Response
 from asynccache.dialects._chat_assemble import assemble
 from asynccache.dialects._chat_check import check
-from asynccache.dialects._chat_identity import identity, split
+from asynccache.dialects._chat_identity import identity
+from asynccache.dialects._chat_question import split
 from asynccache.dialects._chat_replay import replay, replayable
 from asynccache.dialects._chat_verdict import verdict
 
@@ -45,13 +46,26 @@ class ChatCompletions:
         """
         return identity(body)
 
-    def split(self, identity: Mapping[str, Any]) -> tuple[Any, str | None]:
-        """(context, question): the last user message's one text, and the identity without it.
+    def split(self, identity: Mapping[str, Any], history: History = "equal") -> tuple[Any, str | None]:
+        """(context, question): the text of the last user message, and all that must be equal beside it.
 
-        question is None for a conversation that uses tools, ends with another role than user, or
-        whose last message is empty or more than one text.
+        The context holds every field, the images and files of that message and the place of the text
+        among them. An image is what the request says of it: its bytes in a data URL, its address
+        otherwise, as in the exact key.
+
+        question is None when the last message is not a user's, has no text or several (which of them
+        asks, and which is a document asked about, nobody can tell), and when the answer repeats or goes
+        on with the very words of the question (``continue_final_message``, ``prompt_logprobs`` …).
+
+        Args:
+            identity: what ``identity`` returned.
+            history: which earlier messages the context holds. ``"equal"``: all, those about tools too.
+                n: the instructions (system and developer messages, wherever they stand) and the last n
+                of the others. ``"ignore"``: the instructions alone. What was said since the last answer
+                is part of the question's own turn and always held. With n and ``"ignore"`` question is
+                None also when messages about tools are among those held.
         """
-        return split(identity)
+        return split(identity, history)
 
     def bypass(self, body: Mapping[str, Any]) -> str | None:
         """A reason why this request must never touch the cache, or None."""

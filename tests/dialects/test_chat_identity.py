@@ -1,4 +1,4 @@
-"""How chat requests are told apart, and which text of one a semantic lookup may compare."""
+"""How chat requests are told apart."""
 
 from __future__ import annotations
 
@@ -113,54 +113,6 @@ def test_equivalent_spellings_share_a_key(left: dict[str, Any], right: dict[str,
 )
 def test_what_may_change_the_answer_changes_the_key(left: dict[str, Any], right: dict[str, Any]) -> None:
     assert spelled(left) != spelled(right)
-
-
-def split(body: dict[str, Any]) -> tuple[bytes, str | None]:
-    context, question = CHAT.split(CHAT.identity(orjson.loads(orjson.dumps(body))))
-    return orjson.dumps(context, option=orjson.OPT_SORT_KEYS), question
-
-
-@pytest.mark.parametrize("wrap", [str, lambda text: [{"type": "text", "text": text}]])
-def test_the_question_is_the_last_user_text_and_the_context_all_else(wrap: Any) -> None:
-    ours = split(asking(wrap("what is red? ")))
-    theirs = split(asking(wrap("what is blue?")))
-    assert ours[1] == "what is red?"
-    assert theirs[1] == "what is blue?"
-    assert ours[0] == theirs[0]
-    assert b"red" not in ours[0]
-    assert split(asking(wrap("what is red?"), model="other"))[0] != ours[0]
-
-
-USER: Final = {"role": "user", "content": "q"}
-
-
-@pytest.mark.parametrize(
-    "conversation",
-    [
-        [USER, {"role": "assistant", "content": "a"}],
-        [USER, {"role": "system", "content": "a"}],
-        [{"role": "user", "content": ""}],
-        [{"role": "user", "content": " \n"}],
-        [{"role": "user"}],
-        [{"role": "user", "content": []}],
-        [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}],
-        [
-            {
-                "role": "user",
-                "content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {}}],
-            }
-        ],
-        [{"role": "user", "content": [{"type": "input_audio", "text": "a"}]}],
-        [{"role": "tool", "content": "4", "tool_call_id": "1"}, USER],
-        [{"role": "assistant", "tool_calls": [{"id": "1"}]}, USER],
-        [{"role": "assistant", "function_call": {"name": "f"}}, USER],
-    ],
-)
-def test_a_request_without_one_plain_question_has_none(conversation: list[dict[str, Any]]) -> None:
-    body = {"messages": conversation}
-    context, question = split(body)
-    assert question is None
-    assert context == spelled(body)
 
 
 @pytest.mark.parametrize("name", ["kv_transfer_params", "ec_transfer_params"])
