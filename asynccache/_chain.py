@@ -4,20 +4,45 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 from uuid import uuid4
 
 from asynccache._driver import stage_name
-from asynccache._errors import ConfigurationError
+from asynccache._errors import ConfigurationError, EmbedderUnavailable
 from asynccache._express import Express
-from asynccache._protocols import Backend, Instant, Stage, Upstream
+from asynccache._protocols import Backend, Clock, Embedder, Instant, SemanticIndex, Stage, Upstream
 from asynccache._registry import find_dialect
-from asynccache.stages import ENTRY_CHECKS, ExactLookup, MissHandler, Normalize, SingleFlight, Validate, Write
+from asynccache.embedders import as_embedder
+from asynccache.stages import (
+    ENTRY_CHECKS,
+    ExactLookup,
+    MissHandler,
+    Normalize,
+    SemanticLookup,
+    SingleFlight,
+    Threshold,
+    Validate,
+    Write,
+    WriteAlias,
+)
 
-__all__ = ["AnyUpstream", "Chain", "checked", "origin_of", "standard"]
+__all__ = ["AnyEmbedder", "AnyUpstream", "Chain", "Semantic", "checked", "origin_of", "semantic", "standard"]
 
 AnyUpstream: TypeAlias = "str | Upstream | Callable[..., Any]"
+
+
+AnyEmbedder: TypeAlias = "str | Embedder | Callable[..., Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class Semantic:
+    """What the semantic tier is made of."""
+
+    embedder: Embedder
+    index: SemanticIndex
+    decision: Threshold
 
 
 class Chain(NamedTuple):
@@ -27,31 +52,54 @@ class Chain(NamedTuple):
     express: Express | None = None
 
 
+def semantic(
+    backend: Backend, *, embedder: AnyEmbedder, decision: Threshold, clock: Clock
+) -> Semantic | EmbedderUnavailable:
+    """The semantic tier over a backend; or why there is none, which is no reason not to start.
+
+    Raises:
+        ConfigurationError: what was given as the embedder is none.
+    """
+    embedding = as_embedder(embedder)
+    try:
+        from asynccache.index import BackendIndex
+    except ImportError as error:
+        lacking = EmbedderUnavailable(
+            f'the semantic tier needs {error.name}; pip install "asynccache[semantic]"'
+        )
+        lacking.__cause__ = error
+        return lacking
+    return Semantic(embedding, BackendIndex(backend, clock=clock), decision)
+
+
 def standard(
     upstream: Upstream,
     backend: Backend,
     *,
-    origin: str | None,
+    normalize: Normalize,
     abandoned: Literal["close", "finish"],
-    max_request_bytes: int,
+    semantic: Semantic | None = None,
 ) -> Chain:
     """The standard chain.
 
-    The writer sits inside the single flight, so that an answer is stored once and whoever asked for it
-    may leave meanwhile. The last miss-handler answers when a failure of the cache kept all others from it.
+    Each lookup has its validator behind it. The writer sits inside the single flight, so that an answer is
+    stored once and whoever asked for it may leave meanwhile. The last miss-handler answers when a failure
+    of the cache kept all others from it.
     """
     find_dialect("chat.completions")  # imported now, rather than while the first caller waits
     asking = MissHandler(upstream)
-    normalize = Normalize(max_request_bytes=max_request_bytes, origin=origin)
-    stages = (
-        normalize,
-        ExactLookup(backend),
-        Validate(),
-        SingleFlight(asking, Write(backend), abandoned=abandoned),
-        asking,
-    )
+    validate = Validate(decision=None if semantic is None else semantic.decision)
+    index = None if semantic is None else semantic.index
+    stages: list[Stage] = [normalize, ExactLookup(backend), validate]
+    if semantic is not None:
+        stages += [
+            SemanticLookup(backend, semantic.index, semantic.embedder, least=semantic.decision.lowest),
+            validate,
+            WriteAlias(backend, semantic.index),
+        ]
+    stages += [SingleFlight(asking, Write(backend, index=index), abandoned=abandoned), asking]
     express = Express(normalize.keyring, backend, ENTRY_CHECKS) if isinstance(backend, Instant) else None
-    return Chain(stages, express)
+    return Chain(tuple(stages), express)
 
 
 def checked(stages: Iterable[Stage]) -> Chain:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import orjson
 
 from asynccache._errors import ConfigurationError
+from asynccache._keys import parse_history
 from asynccache._registry import open_backend
 from asynccache._url import BackendURL
 
@@ -141,6 +142,33 @@ def _read_flag(text: str) -> bool | str:
     return _FLAGS.get(text.lower(), text)
 
 
+def _decision(value: Any) -> str | None:
+    if value not in ("none", "threshold"):
+        raise _UnfitError
+    return None if value == "none" else str(value)
+
+
+def _cosine(value: Any) -> float:
+    if _amount(value) > 1:
+        raise _UnfitError
+    return float(value)
+
+
+def _thresholds(value: Any) -> float | dict[str | None, float]:
+    """One, or a table of one for each namespace, in which "" stands for all others (TOML has no null)."""
+    if not isinstance(value, Mapping):
+        return _cosine(value)
+    return {namespace or None: _cosine(least) for namespace, least in value.items()}
+
+
+def _history(value: Any) -> str:
+    try:
+        parse_history(_text(value))
+    except ConfigurationError:
+        raise _UnfitError from None
+    return str(value)
+
+
 _SOME_TEXT: Final = "a string that is not empty"
 _OPTIONS: Final[Mapping[str, _Option]] = {
     "upstream": _Option(_url, "a base URL such as 'http://127.0.0.1:8000/v1'"),
@@ -156,6 +184,15 @@ _OPTIONS: Final[Mapping[str, _Option]] = {
         "a table of models, each with two numbers: [per million prompt tokens, completion]",
         orjson.loads,
     ),
+    "decision": _Option(_decision, "'none' or 'threshold'"),
+    "embedder": _Option(_text, "'default', or the name or the folder of a model"),
+    "threshold": _Option(
+        _thresholds,
+        "a cosine from 0 to 1, or a table of one for each namespace",
+        orjson.loads,
+    ),
+    "threshold_floor": _Option(_cosine, "a cosine from 0 to 1", _read_number),
+    "history": _Option(_history, "'equal', 'ignore' or 'last:n'"),
     "strict": _Option(_flag, "true or false", _read_flag),
 }
 """The arguments of ``CachePipeline`` that are data. The others (stages, hooks, a clock …) are code."""

@@ -23,6 +23,7 @@ from asynccache._events import (
     Event,
     RequestFailed,
     RequestServed,
+    SemanticTierChanged,
     StageFailed,
 )
 from asynccache._exchange import Exchange
@@ -54,7 +55,7 @@ def _failure_log() -> Hook:
     made: list[Hook] = []
 
     def hook(event: Event) -> None:
-        if isinstance(event, StageFailed):
+        if isinstance(event, (StageFailed, SemanticTierChanged)):
             if not made:
                 made.append(import_module("asynccache.instrumentation.structlog").log_failures())
             made[0](event)

@@ -15,6 +15,7 @@ __all__ = [
     "Event",
     "RequestFailed",
     "RequestServed",
+    "SemanticTierChanged",
     "StageFailed",
 ]
 
@@ -89,3 +90,14 @@ class EntryRefused(Event):
     """An answer was served to its caller and, for this reason, not stored."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SemanticTierChanged(Event):
+    """The semantic tier went out of service, or came back; the exact tier works all along.
+
+    Args:
+        error: why it is out of service; None when it is back.
+    """
+
+    error: Exception | None

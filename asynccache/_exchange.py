@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from asynccache._models import Candidate, Mode, Request, Response, Source
+from asynccache._models import Candidate, Embedding, Mode, Request, Response, Source
 
 if TYPE_CHECKING:
     from asynccache._protocols import Driver
@@ -56,8 +56,8 @@ class Exchange(NamedTuple):
     """Why this request must neither be served from the cache nor stored nor shared; None when it may."""
     asked: Asked | None = None
     """Set when the upstream is asked."""
-    embedding: Any = None
-    """float32 array, shape (dim,), of the question; None until computed."""
+    embedding: Embedding | None = None
+    """The question's vector; None until computed."""
     notes: Mapping[str, Any] = _NO_NOTES
     """For custom stages to pass values to later ones."""
 
@@ -66,8 +66,7 @@ class Exchange(NamedTuple):
         cls, request: Request, mode: Mode, driver: Driver, started: float, accepted: Candidate
     ) -> Exchange:
         """An exchange that is over: its one candidate was accepted."""
-        entry, source, _, _ = accepted
-        answer = (accepted,), entry.response, source, accepted
+        answer = (accepted,), accepted[0].response, accepted[1], accepted
         return _new_tuple(cls, (request, mode, driver, started, *answer, (), None, None, None, _NO_NOTES))
 
     def asking(self, request: Request) -> Exchange:
@@ -85,8 +84,8 @@ class Exchange(NamedTuple):
 
     def accepting(self, candidate: Candidate) -> Exchange:
         """Make a proposed candidate the answer."""
-        entry, source, _, _ = candidate
-        return _new_tuple(Exchange, (*self[:5], entry.response, source, candidate, *self[8:]))
+        answer = candidate[0].response, candidate[1], candidate
+        return _new_tuple(Exchange, (*self[:5], *answer, *self[8:]))
 
     def answering(self, answer: Response | Stream, source: Source) -> Exchange:
         """Set the answer of an upstream or of a custom stage."""
@@ -95,6 +94,10 @@ class Exchange(NamedTuple):
     def bypassing(self, reason: str) -> Exchange:
         """Keep this request and its answer out of the cache."""
         return self._replace(uncacheable=reason, reasons=(*self.reasons, reason))
+
+    def embedded(self, embedding: Embedding) -> Exchange:
+        """Keep the question's vector for later stages."""
+        return self._replace(embedding=embedding)
 
     def noting(self, **notes: Any) -> Exchange:
         """Add notes for later stages."""

@@ -82,11 +82,15 @@ class Outcome:
         return None if accepted is None else accepted.age
 
     @property
+    def entry(self) -> Entry | None:
+        """What was stored, with the question it was stored for; None when not a hit."""
+        accepted = self._exchange.accepted
+        return None if accepted is None else accepted.entry
+
+    @property
     def saved(self) -> Saved:
         """Tokens, seconds and money this hit spared; zeros when not a hit."""
-        accepted = self._exchange.accepted
-        entry = None if accepted is None else accepted.entry
-        return _saved_by(entry, self._exchange.request.body.get("model"), self._prices)
+        return _saved_by(self.entry, self._exchange.request.body.get("model"), self._prices)
 
     @property
     def reasons(self) -> tuple[str, ...]:

@@ -9,20 +9,21 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from asynccache._answer_stream import AnswerStream
-from asynccache._chain import AnyUpstream, checked, origin_of, standard
+from asynccache._chain import AnyEmbedder, AnyUpstream, Semantic, checked, origin_of, semantic, standard
 from asynccache._clock import SystemClock
 from asynccache._config import load
 from asynccache._driver import StageDriver
 from asynccache._errors import (
     ConfigurationError,
+    EmbedderError,
     ForeignError,
     InvalidRequest,
     NotCached,
     PipelineClosed,
     StageError,
 )
+from asynccache._events import SemanticTierChanged
 from asynccache._exchange import Exchange
-from asynccache._keys import Keyring
 from asynccache._lifespan import entered
 from asynccache._models import Control, Mode, Request, Response, Scope
 from asynccache._outcome import Outcome, Prices
@@ -31,6 +32,8 @@ from asynccache._registry import default_backend_url, open_backend
 from asynccache._requests import ControlLike, Requests, ScopeLike
 from asynccache._stats import Stats
 from asynccache._turn import LoopTurn
+from asynccache.stages import Normalize
+from asynccache.stages.threshold import LEAST, Threshold
 from asynccache.upstreams import as_upstream
 
 if TYPE_CHECKING:
@@ -72,7 +75,16 @@ class CachePipeline:
         prices: ``{model: (per million prompt tokens, per million completion tokens)}`` for ``saved.money``.
         hooks: called for every event. Default: failures of the cache are logged through structlog.
         strict: True raises failures of the cache instead of passing them over (for tests).
-        decision: the semantic decision; None, the exact tier only, is what this version has.
+        decision: when the answer to a near question may be served: None, the exact tier only, or
+            ``"threshold"``, from a least cosine on, which promises nothing (see ``stages.Threshold``).
+            Without the packages of ``asynccache[semantic]``, or a model, the exact tier works alone.
+        embedder: what makes vectors of questions: ``"default"`` (the model that comes with the package),
+            another model's name or folder, an ``Embedder``, or an async function from texts to vectors.
+        threshold: least cosine of a semantic hit, or one for each namespace; default 0.95.
+        threshold_floor: how far down a request's ``control.threshold`` may go; None: not at all.
+        history: what of a conversation must be equal for a semantic hit: ``"equal"`` (all of it),
+            ``"last:n"`` (the instructions and the n messages before the question) or ``"ignore"``
+            (the instructions only).
         abandoned: what happens to an upstream call nobody waits for any more: ``"close"`` or ``"finish"``.
         max_request_bytes: largest request body, in bytes of JSON. Default 16 MiB.
         clock: time, for tests.
@@ -95,33 +107,46 @@ class CachePipeline:
         prices: Prices | None = None,
         hooks: Iterable[Hook] = (),
         strict: bool = False,
-        decision: None = None,
+        decision: Literal["threshold"] | None = None,
+        embedder: AnyEmbedder = "default",
+        threshold: float | Mapping[str | None, float] = LEAST,
+        threshold_floor: float | None = None,
+        history: str = "equal",
         abandoned: Literal["close", "finish"] = "close",
         max_request_bytes: int = 16 * 2**20,
         clock: Clock | None = None,
     ) -> None:
-        if decision is not None:
-            raise ConfigurationError(f"decision={decision!r}: this version has the exact tier only; use None")
+        if decision not in (None, "threshold"):
+            raise ConfigurationError(f"unknown decision={decision!r}; known: 'threshold', None")
+        deciding = Threshold(threshold, floor=threshold_floor)
         if (upstream is None) == (stages is None):
             raise ConfigurationError(
                 "upstream: give either an upstream (a base URL, an Upstream or an async callable) or "
                 "stages=[…], into which the upstream goes as MissHandler(upstream)"
             )
+        clock = SystemClock() if clock is None else clock
         origin = None
         if upstream is not None and backend is None:
             backend, origin = default_backend_url(), origin_of(upstream)
         self._backend = open_backend(backend) if isinstance(backend, str) else backend
+        normalize = Normalize(max_request_bytes=max_request_bytes, origin=origin, history=history)
+        self._keyring: Final = normalize.keyring
+        self._semantic: Semantic | EmbedderError | None = None
         if stages is not None:
+            if decision is not None:
+                raise ConfigurationError("decision: with stages=[…] it goes into Validate(decision=…)")
             self._chain = checked(stages)
         else:
             assert upstream is not None and self._backend is not None  # noqa: S101, PT018  (see above)
             answering = as_upstream(upstream, **({} if api_key is None else {"api_key": api_key}))
+            if decision is not None:
+                self._semantic = semantic(self._backend, embedder=embedder, decision=deciding, clock=clock)
             self._chain = standard(
                 answering,
                 self._backend,
-                origin=origin,
+                normalize=normalize,
                 abandoned=abandoned,
-                max_request_bytes=max_request_bytes,
+                semantic=self._semantic if isinstance(self._semantic, Semantic) else None,
             )
         self._requests: Final = Requests(
             default_model=default_model,
@@ -130,9 +155,8 @@ class CachePipeline:
             scope_from=scope_from,
         )
         self._prices: Final = dict(prices or {})
-        self._keyring: Final = Keyring(max_request_bytes=max_request_bytes, origin=origin)
         self._driver: Final = StageDriver(
-            clock=SystemClock() if clock is None else clock,
+            clock=clock,
             ttl=_option(lambda: Control(ttl=ttl)).ttl,
             strict=strict,
             hooks=tuple(hooks),
@@ -165,6 +189,8 @@ class CachePipeline:
             await stack.enter_async_context(entered(self._backend, *self._chain.stages))
         finally:
             self._opening = False
+        if isinstance(self._semantic, EmbedderError):
+            self._driver.emit(SemanticTierChanged(self._semantic))
         self._opened, self._loop = stack, asyncio.get_running_loop()
         return self
 
@@ -331,13 +357,18 @@ class CachePipeline:
                 raise ConfigurationError(f"backend: {type(backend).__name__} does not find entries by tag")
             return await backend.delete_tagged(tags)
         asked = self._requests(request, scope, control)
-        return await backend.delete([self._keyring.fingerprint(asked).key])
+        key = self._keyring.fingerprint(asked).key
+        entry = await backend.get(key)
+        alias = None if entry is None else entry.alias
+        return await backend.delete([key] if alias is None else [key, alias.of])
 
     async def flush(self) -> None:
         """Wait until every write that a backend does behind the request is on its way no longer."""
-        flush = getattr(self._backend, "flush", None)
-        if flush is not None:
-            await flush()
+        index = self._semantic.index if isinstance(self._semantic, Semantic) else None
+        for part in (self._backend, index):
+            flush = getattr(part, "flush", None)
+            if flush is not None:
+                await flush()
 
     def stats(self) -> Stats:
         """The counters since the pipeline was made."""

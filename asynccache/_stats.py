@@ -61,10 +61,23 @@ class Stats:
         return self.sources.get("upstream", 0) + self.sources.get("shared", 0)
 
     @property
+    def semantic_hits(self) -> int:
+        """Requests answered by the stored answer to a near question."""
+        return self.sources.get("semantic", 0)
+
+    @property
     def hit_rate(self) -> float:
         """Share of answered requests that were hits, 0 to 1; 0.0 before the first.
 
-        Every hit of the exact tier is the answer to that very question, so no estimate of wrong hits
-        goes with it.
+        Every hit of the exact tier is the answer to that very question; how many of the semantic ones
+        were wrong, ``wrong_hit_rate`` estimates.
         """
         return self.hits / self.requests if self.requests else 0.0
+
+    @property
+    def wrong_hit_rate(self) -> float | None:
+        """Estimated share of the semantic hits that were wrong, 0 to 1; 0.0 when there were none.
+
+        None: nobody knows. ``decision="threshold"`` measures nothing.
+        """
+        return None if self.semantic_hits else 0.0

@@ -75,6 +75,13 @@ def test_file_holds_every_option_in_the_constructors_types(workplace: Path) -> N
         abandoned = "finish"
         max_request_bytes = "16MB"
         strict = true
+        decision = "threshold"
+        embedder = "default"
+        threshold_floor = 0.8
+        history = "last:2"
+        [threshold]
+        "" = 0.95
+        "faq" = 0.9
         [prices]
         "m" = [1.25, 10]
         """,
@@ -90,6 +97,11 @@ def test_file_holds_every_option_in_the_constructors_types(workplace: Path) -> N
         "abandoned": "finish",
         "max_request_bytes": 16_000_000,
         "strict": True,
+        "decision": "threshold",
+        "embedder": "default",
+        "threshold_floor": 0.8,
+        "history": "last:2",
+        "threshold": {None: 0.95, "faq": 0.9},
         "prices": {"m": (1.25, 10)},
     }
     assert set(options) == set(_OPTIONS)
@@ -110,6 +122,11 @@ def test_variables_hold_every_option_as_text() -> None:
             "ASYNCCACHE_MAX_REQUEST_BYTES": "1024",
             "ASYNCCACHE_PRICES": '{"m": [1, 2.5]}',
             "ASYNCCACHE_STRICT": "No",
+            "ASYNCCACHE_DECISION": "none",
+            "ASYNCCACHE_EMBEDDER": "/models/mine",
+            "ASYNCCACHE_THRESHOLD": "0.9",
+            "ASYNCCACHE_THRESHOLD_FLOOR": "0.5",
+            "ASYNCCACHE_HISTORY": "ignore",
             "OTHER_TTL": "nonsense",
         },
         {},
@@ -125,6 +142,11 @@ def test_variables_hold_every_option_as_text() -> None:
         "max_request_bytes": 1024,
         "prices": {"m": (1, 2.5)},
         "strict": False,
+        "decision": None,
+        "embedder": "/models/mine",
+        "threshold": 0.9,
+        "threshold_floor": 0.5,
+        "history": "ignore",
     }
     CachePipeline(**options)
 
@@ -189,6 +211,14 @@ def test_options_that_are_code_are_not_taken_from_a_file(workplace: Path) -> Non
         ("max_request_bytes = 0", "max_request_bytes"),
         ("max_request_bytes = '16 lightyears'", "max_request_bytes"),
         ("max_request_bytes = 1.5", "max_request_bytes"),
+        ("decision = 'vcache'", "decision"),
+        ("embedder = ''", "embedder"),
+        ("threshold = 1.5", "threshold"),
+        ("threshold = '0.9'", "threshold"),
+        ("threshold = {faq = 2}", "threshold"),
+        ("threshold_floor = -0.1", "threshold_floor"),
+        ("history = 'last:0'", "history"),
+        ("history = 3", "history"),
         ("prices = 5", "prices"),
         ("prices = {m = [1]}", "prices"),
         ("prices = {m = [1, -2]}", "prices"),
@@ -208,6 +238,10 @@ def test_value_that_cannot_work_is_refused_with_file_and_key(workplace: Path, li
         ("ASYNCCACHE_TTL", "-1"),
         ("ASYNCCACHE_TTL", "nan"),
         ("ASYNCCACHE_STRICT", "maybe"),
+        ("ASYNCCACHE_THRESHOLD", "high"),
+        ("ASYNCCACHE_THRESHOLD_FLOOR", "2"),
+        ("ASYNCCACHE_HISTORY", "all"),
+        ("ASYNCCACHE_DECISION", "promise"),
         ("ASYNCCACHE_PRICES", "{"),
         ("ASYNCCACHE_PRICES", "[1, 2]"),
         ("ASYNCCACHE_MAX_REQUEST_BYTES", "-5"),
@@ -222,7 +256,7 @@ def test_value_that_cannot_work_is_refused_with_its_variable(variable: str, text
 def test_no_error_quotes_a_value_that_may_be_a_misplaced_secret(workplace: Path, option: str) -> None:
     write(workplace, f"{option} = ['{SECRET}']")
     assert SECRET not in problem()
-    if option not in ("api_key", "default_model", "namespace"):  # those take any text
+    if option not in ("api_key", "default_model", "embedder", "namespace"):  # those take any text
         assert SECRET not in problem(workplace / "none.toml", {f"ASYNCCACHE_{option.upper()}": SECRET})
         (workplace / "asynccache.toml").unlink()
         assert SECRET not in problem(environ={f"ASYNCCACHE_{option.upper()}": SECRET})

@@ -15,6 +15,7 @@ from asynccache._events import (
     Event,
     RequestFailed,
     RequestServed,
+    SemanticTierChanged,
     StageFailed,
 )
 
@@ -61,6 +62,8 @@ def log_events(logger: Any = None) -> Hook:
                 )
             case StageFailed(stage=stage, error=error):
                 log.warning("asynccache_stage_failed", stage=stage, **_described(error))
+            case SemanticTierChanged():
+                _log_tier(log, event)
             case CandidateRejected():
                 log.debug("asynccache_candidate_rejected", reason=event.reason, source=event.source.value)
             case EntryStored():
@@ -71,6 +74,13 @@ def log_events(logger: Any = None) -> Hook:
                 log.debug("asynccache_event_emitted", event_type=type(event).__name__)
 
     return hook
+
+
+def _log_tier(log: Any, event: SemanticTierChanged) -> None:
+    if event.error is None:
+        log.info("asynccache_semantic_tier_opened")
+    else:
+        log.warning("asynccache_semantic_tier_closed", **_described(event.error))
 
 
 REPEAT_AFTER: Final = 60.0
@@ -89,6 +99,8 @@ def log_failures(logger: Any = None, *, monotonic: Callable[[], float] = monoton
     repeated: dict[tuple[str, str], int] = {}
 
     def hook(event: Event) -> None:
+        if isinstance(event, SemanticTierChanged):
+            _log_tier(log, event)
         if not isinstance(event, StageFailed):
             return
         kind = (event.stage, type(event.error).__name__)

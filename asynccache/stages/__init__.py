@@ -5,11 +5,25 @@ from __future__ import annotations
 if __name__ != "asynccache.stages":
     raise ImportError("these are the stages of asynccache: use `from asynccache.stages import …`")
 
+from asynccache.stages.alias import WriteAlias
 from asynccache.stages.lookup import ExactLookup
 from asynccache.stages.miss import MissHandler
 from asynccache.stages.normalize import Normalize
+from asynccache.stages.semantic import SemanticLookup
 from asynccache.stages.single_flight import SingleFlight
+from asynccache.stages.threshold import Threshold
 from asynccache.stages.validate import ENTRY_CHECKS, Validate
 from asynccache.stages.write import Write
 
-__all__ = ["ENTRY_CHECKS", "ExactLookup", "MissHandler", "Normalize", "SingleFlight", "Validate", "Write"]
+__all__ = [
+    "ENTRY_CHECKS",
+    "ExactLookup",
+    "MissHandler",
+    "Normalize",
+    "SemanticLookup",
+    "SingleFlight",
+    "Threshold",
+    "Validate",
+    "Write",
+    "WriteAlias",
+]

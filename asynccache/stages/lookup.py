@@ -19,6 +19,8 @@ __all__ = ["ExactLookup"]
 class ExactLookup:
     """Look the key up in a backend; what is found is proposed, not served.
 
+    An alias leads on to the entry it stands for, which is proposed as the semantic candidate it is.
+
     Args:
         backend: where to look; opened and closed with the pipeline.
     """
@@ -39,6 +41,14 @@ class ExactLookup:
         entry = await self._backend.get(request.key)
         if entry is None:
             return exchange
+        alias = entry.alias
+        if alias is not None:
+            entry = await self._backend.get(alias.of)
+            if entry is None:
+                await self._backend.delete([request.key])
+                return exchange
         # A clock that was set back must not make ages negative.
         age = max(0.0, exchange.driver.clock.now() - entry.created_at)
-        return exchange.proposing(Candidate(entry, Source.EXACT, age))
+        if alias is None:
+            return exchange.proposing(Candidate(entry, Source.EXACT, age))
+        return exchange.proposing(Candidate(entry, Source.SEMANTIC, age, alias.similarity, request.key))

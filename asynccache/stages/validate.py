@@ -19,6 +19,8 @@ __all__ = ["ENTRY_CHECKS", "Validate", "belongs", "fresh", "replayable", "tagged
 def belongs(request: Request, candidate: Candidate) -> str | None:
     """The entry is this question's: its key for an exact match, its partition (so its scope) otherwise."""
     entry = candidate.entry
+    if entry.alias is not None:
+        return "an alias, which holds no answer"
     if candidate.source is Source.EXACT:
         return None if entry.key == request.key else "foreign key"
     return None if entry.partition == request.partition else "foreign partition"
@@ -46,6 +48,12 @@ def replayable(request: Request, candidate: Candidate) -> str | None:
     return find_dialect(request.dialect).replayable(request.body, candidate.entry.response)
 
 
+def undecided(request: Request, candidate: Candidate) -> str | None:
+    """Nobody was asked whether a near question has the same answer."""
+    del request, candidate
+    return "no semantic decision"
+
+
 ENTRY_CHECKS: Final[tuple[Check, ...]] = (belongs, fresh, tagged, replayable)
 
 
@@ -54,17 +62,20 @@ class Validate:
 
     Args:
         checks: run in order for each candidate, after the entry checks every candidate must pass.
+        decision: whether the answer to a near question answers this one; asked about semantic
+            candidates only. None refuses them all.
     """
 
-    def __init__(self, *checks: Check) -> None:
+    def __init__(self, *checks: Check, decision: Check | None = None) -> None:
         self._checks: Final = (*ENTRY_CHECKS, *checks)
+        self._semantic: Final = (*self._checks, undecided if decision is None else decision)
 
     async def __call__(self, exchange: Exchange, /) -> Exchange:
         if exchange.answer is not None or not exchange.candidates:
             return exchange
         request = exchange.request
         for candidate in exchange.candidates:
-            for check in self._checks:
+            for check in self._checks if candidate.source is Source.EXACT else self._semantic:
                 reason = check(request, candidate)
                 if reason is not None:
                     break

@@ -18,7 +18,7 @@ from asynccache._registry import find_dialect
 if TYPE_CHECKING:
     from asynccache._exchange import Exchange
     from asynccache._models import Request
-    from asynccache._protocols import Backend
+    from asynccache._protocols import Backend, SemanticIndex
 
 __all__ = ["Write", "refusal"]
 
@@ -38,12 +38,21 @@ class Write:
 
     Args:
         backend: where to store; opened and closed with the pipeline.
+        index: learns the question of what was stored; opened and closed with the pipeline. Default None.
         max_entry_bytes: a larger answer is served and not stored; default 8 MiB.
         patience: seconds a caller waits for the backend to commit; the write itself goes on after that.
     """
 
-    def __init__(self, backend: Backend, *, max_entry_bytes: int = 8 * 2**20, patience: float = 1.0) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        index: SemanticIndex | None = None,
+        max_entry_bytes: int = 8 * 2**20,
+        patience: float = 1.0,
+    ) -> None:
         self._backend = backend
+        self._index = index
         self._max_entry_bytes = max_entry_bytes
         self._patience = patience
         self._refreshed: dict[bytes, float] = {}  # key -> monotonic seconds at which its refresh was asked
@@ -51,8 +60,8 @@ class Write:
         self._judges = anyio.CapacityLimiter(2)
 
     def lifespan(self) -> AbstractAsyncContextManager[None]:
-        """Hold the backend open."""
-        return entered(self._backend)
+        """Hold backend and index open."""
+        return entered(self._backend, self._index)
 
     async def __call__(self, exchange: Exchange, /) -> Exchange:
         request = exchange.request
@@ -104,6 +113,8 @@ class Write:
             await self._backend.put(entry)
         if scope.cancelled_caught:
             raise BackendUnavailable(f"the write was not committed within {self._patience} seconds")
+        if self._index is not None:
+            self._index.learn(entry)
         return None
 
     def _refusal(self, exchange: Exchange, size: int) -> str | None:
@@ -168,4 +179,5 @@ def _entry(exchange: Exchange, response: Response, spent: Cost, seconds: float) 
         tags=tuple(dict.fromkeys((*request.control.tags, *exchange.notes.get("tags", ())))),
         version=request.control.version,
         cost=Cost(spent.prompt_tokens, spent.completion_tokens, seconds),
+        embedding=exchange.embedding,
     )

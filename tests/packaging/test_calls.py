@@ -46,10 +46,14 @@ def used(node: ast.AST) -> Iterator[str]:
             yield "time.sleep"
         case ast.Attribute(attr=made) if made in TASK_MAKERS:
             yield made
-        case ast.keyword(arg="allow_pickle" | "shell"):
+        case ast.keyword(arg="allow_pickle" | "shell", value=value) if not _is_false(value):
             yield f"{node.arg}="
         case _:
             pass
+
+
+def _is_false(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and node.value is False
 
 
 def offences(tree: ast.AST) -> set[str]:

@@ -37,13 +37,14 @@ def pins(lock: Path) -> dict[str, str]:
 
 
 def declared(group: str) -> Iterator[Requirement]:
-    """Every requirement of the project, of all its extras and of one dependency group."""
-    texts = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"][group]]
-    for extra in EXTRAS.values():
-        texts += extra
-    for text in texts:
-        requirement = Requirement(text)
-        if requirement.name != "asynccache":
+    """Every requirement of the project, of one dependency group and of the extras that group takes."""
+    waiting = [*PROJECT["project"]["dependencies"], *PROJECT["dependency-groups"][group]]
+    while waiting:
+        requirement = Requirement(waiting.pop())
+        if requirement.name == "asynccache":
+            for extra in requirement.extras:
+                waiting += EXTRAS[extra]
+        else:
             yield requirement
 
 

@@ -23,13 +23,14 @@ TELLTALE = re.compile(
 
 
 def repository_files() -> list[Path]:
-    """Files git tracks or would track; links are left out, what they lead to is listed itself."""
+    """Text files git tracks or would track; links are left out, what they lead to is listed itself."""
     if shutil.which("git") is None or not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     paths = [ROOT / name for name in listed.split("\0") if name]
-    return [path for path in paths if path.is_file() and not path.is_symlink()]
+    text = (path for path in paths if path.suffix not in (".onnx", ".npy"))
+    return [path for path in text if path.is_file() and not path.is_symlink()]
 
 
 def test_no_file_names_a_machine_path_or_a_package_registry() -> None:

@@ -91,8 +91,14 @@ def test_metadata_promises_what_the_project_file_says(wheel: Path, names: list[s
         "redis",
         "semantic",
         "server",
+        "usearch",
         "uvloop",
     }
+
+
+def test_wheel_holds_the_embedding_model_and_its_licence(names: list[str]) -> None:
+    folder = "asynccache/embedders/models/all-MiniLM-L6-v2"
+    assert {f"{folder}/model.onnx", f"{folder}/tokenizer.json", f"{folder}/LICENSE"} <= set(names)
 
 
 def test_source_distribution_holds_the_tests_and_no_environment(dist: Path) -> None:

@@ -13,6 +13,7 @@ from asynccache import (
     Check,
     Chunk,
     Control,
+    Embedder,
     Exchange,
     Hook,
     Managed,
@@ -21,17 +22,31 @@ from asynccache import (
     Response,
     Saved,
     Scope,
+    SemanticIndex,
     Source,
     Stage,
     Stats,
     Stream,
     Taggable,
     Upstream,
+    Vectors,
     cached,
     open_backend,
 )
 from asynccache.backends import MemoryBackend, SqliteBackend, Tiered
-from asynccache.stages import ExactLookup, MissHandler, Normalize, SingleFlight, Validate, Write
+from asynccache.embedders import CallableEmbedder, FastEmbedEmbedder, UpstreamEmbedder, as_embedder
+from asynccache.index import BackendIndex
+from asynccache.stages import (
+    ExactLookup,
+    MissHandler,
+    Normalize,
+    SemanticLookup,
+    SingleFlight,
+    Threshold,
+    Validate,
+    Write,
+    WriteAlias,
+)
 from asynccache.testing import FakeUpstream
 from asynccache.upstreams import CallableUpstream, OpenAIUpstream
 
@@ -84,6 +99,31 @@ def building(backend: Backend, upstream: Upstream, stages: Sequence[Stage]) -> N
     CachePipeline(stages=[*stages, stage, Normalize(), ExactLookup(backend), Validate(check)])
     CachePipeline(stages=[SingleFlight(MissHandler(upstream), Write(backend))])
     assert_type(open_backend("memory://"), Backend)
+
+
+async def texts_to_vectors(texts: Sequence[str]) -> list[list[float]]:
+    return [[1.0, 0.0] for _ in texts]
+
+
+def meaning(memory: MemoryBackend, sqlite: SqliteBackend) -> None:
+    CachePipeline(model, decision="threshold", threshold={"faq": 0.9, None: 0.95}, history="last:2")
+    CachePipeline(model, decision="threshold", embedder=texts_to_vectors, threshold_floor=0.9)
+    vectors: list[Vectors] = [memory, sqlite]
+    embedders: list[Embedder] = [
+        FastEmbedEmbedder(),
+        CallableEmbedder(texts_to_vectors, name="mine"),
+        UpstreamEmbedder("http://h/v1", "m"),
+        as_embedder("default"),
+    ]
+    index: SemanticIndex = BackendIndex(sqlite)
+    decision: Check = Threshold(0.9, floor=0.8)
+    stages: list[Stage] = [
+        SemanticLookup(sqlite, index, embedders[0]),
+        Validate(decision=decision),
+        WriteAlias(sqlite, index),
+        Write(sqlite, index=index),
+    ]
+    del vectors, stages
 
 
 def promises(memory: MemoryBackend, sqlite: SqliteBackend, tiered: Tiered) -> None:
