@@ -1,4 +1,7 @@
-"""The command line. ``demo`` needs the extras ``cli`` and ``server``; the other commands need none."""
+"""The command line.
+
+``demo`` needs the extras ``cli`` and ``server``; ``search`` and ``index`` need ``semantic``.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,9 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 
-from asynccache._errors import AsyncCacheError
+from asynccache._errors import AsyncCacheError, ConfigurationError
 from asynccache.cli._arguments import parse
 from asynccache.cli._output import complain
 
@@ -29,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # an answer may hold what the terminal cannot show
     given = parse(arguments)
     try:
-        code: int = import_module(f"asynccache.cli._{given.command}").run(given)
+        code: int = _command(given.command).run(given)
         sys.stdout.flush()
     except KeyboardInterrupt:
         complain("interrupted")
@@ -45,3 +49,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
         return _FAILED
     return code
+
+
+def _command(name: str) -> ModuleType:
+    try:
+        return import_module(f"asynccache.cli._{name}")
+    except ImportError as error:
+        # Those of other extras say so themselves.
+        raise ConfigurationError(f'{name} needs {error.name}; pip install "asynccache[semantic]"') from error

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import orjson
 
+from asynccache.cli._demo_semantic import THRESHOLD
+
 __all__ = ["parse"]
 
 _EPILOG: Final = """\
@@ -32,6 +34,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             parser.error("demo: --upstream needs --model")
         if given.upstream is None and (given.model is not None or given.api_key_env is not None):
             parser.error("demo: --model and --api-key-env need --upstream")
+        if given.no_semantic and given.threshold is not None:
+            parser.error("demo: --threshold says nothing with --no-semantic")
+        given.threshold = THRESHOLD if given.threshold is None else given.threshold
+    if given.command == "index" and given.action == "rebuild" and given.json:
+        parser.error("index: rebuild prints no JSON")
     if given.command == "get":
         if (given.question is None) == (given.body is None):
             parser.error("get: give either a question or --body")
@@ -68,7 +75,8 @@ def _parser() -> argparse.ArgumentParser:
             "demo",
             "Ask real customer questions through the cache and show what it saved",
             "Without --upstream a stand-in server on 127.0.0.1 answers, over real HTTP; it is no language "
-            "model. --backend defaults to sqlite:///demo.sqlite here.",
+            "model. With the extra 'semantic' near questions are answered as well, and the wrong answers "
+            "among them counted. --backend defaults to sqlite:///demo.sqlite here.",
         )
     )
     stats = command("stats", "Tell what a store holds")
@@ -79,6 +87,21 @@ def _parser() -> argparse.ArgumentParser:
             "Print the stored answer to a question",
             "Never asks the upstream. The question must be the very one that was asked: same model, system "
             "message, parameters and scope.",
+        )
+    )
+    _add_search(
+        command(
+            "search",
+            "Show the stored questions nearest to a question",
+            "Of all partitions, so of all tenants. Every vector of the embedder is compared.",
+        )
+    )
+    _add_index(
+        command(
+            "index",
+            "Look after the snapshots of the semantic index",
+            "status tells what there is; verify compares it with the store, and fails when something is "
+            "wrong; rebuild makes it anew.",
         )
     )
     clear = command("clear", "Remove what a store holds")
@@ -109,7 +132,7 @@ def _add_demo(demo: argparse.ArgumentParser) -> None:
     demo.add_argument(
         "--latency", type=_seconds, default=0.3, help="seconds the stand-in takes to answer; default 0.3"
     )
-    demo.add_argument("--requests", type=_count, default=400, metavar="N", help="how many; default 400")
+    demo.add_argument("--requests", type=_count, default=1200, metavar="N", help="how many; default 1200")
     demo.add_argument(
         "--concurrency",
         type=_concurrency,
@@ -120,9 +143,18 @@ def _add_demo(demo: argparse.ArgumentParser) -> None:
     demo.add_argument(
         "--rate",
         type=_count,
-        default=200,
+        default=100,
         metavar="N",
-        help="how many a second, as customers come; default 200",
+        help="how many a second, as customers come; default 100",
+    )
+    demo.add_argument(
+        "--threshold",
+        type=_cosine,
+        metavar="COSINE",
+        help=f"least cosine at which another question's answer is served; default {THRESHOLD:g}",
+    )
+    demo.add_argument(
+        "--no-semantic", action="store_true", help="serve only the answer to the very same request"
     )
 
 
@@ -147,6 +179,22 @@ def _add_get(get: argparse.ArgumentParser) -> None:
     get.add_argument("--json", action="store_true", help="print one JSON document")
 
 
+def _add_search(search: argparse.ArgumentParser) -> None:
+    search.add_argument("question")
+    search.add_argument("-k", type=_count, default=10, metavar="N", help="how many; default 10")
+    search.add_argument(
+        "--embedder",
+        metavar="MODEL",
+        help="name or folder of a model; default: embedder of the configuration",
+    )
+    search.add_argument("--json", action="store_true", help="print one JSON document")
+
+
+def _add_index(index: argparse.ArgumentParser) -> None:
+    index.add_argument("action", choices=("status", "verify", "rebuild"))
+    index.add_argument("--json", action="store_true", help="print one JSON document; not with rebuild")
+
+
 def _param(text: str) -> tuple[str, Any]:
     name, separator, value = text.partition("=")
     if not separator or not name:
@@ -169,6 +217,16 @@ def _concurrency(text: str) -> int:
     if _count(text) > _MOST_AT_ONCE:
         raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {_MOST_AT_ONCE}")
     return int(text)
+
+
+def _cosine(text: str) -> float:
+    try:
+        cosine = float(text)
+    except ValueError:
+        cosine = math.nan
+    if not 0 <= cosine <= 1:
+        raise argparse.ArgumentTypeError("expected a cosine from 0 to 1")
+    return cosine
 
 
 def _seconds(text: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 from rich import box
@@ -13,17 +13,29 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from asynccache.cli._demo_semantic import EXAMPLES, hit_rate, wrong_hits
+from asynccache.cli._labels import spread
 from asynccache.cli._output import duration, size
 from asynccache.cli._store import file_of, named
-from asynccache.cli._tally import Kind, Tally, percentile
+from asynccache.cli._tally import Kind, percentile
 from asynccache.cli._workload import ATTRIBUTION, EXPONENT, SEED, Ask, questions
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from asynccache._outcome import Outcome
+    from asynccache.cli._labels import Labels
+    from asynccache.cli._tally import Tally
 
 __all__ = ["Report"]
 
-_STYLES: Final = {Kind.MEMORY: "green", Kind.STORE: "green", Kind.SHARED: "cyan", Kind.UPSTREAM: "yellow"}
+_STYLES: Final = {
+    Kind.MEMORY: "green",
+    Kind.STORE: "green",
+    Kind.SEMANTIC: "magenta",
+    Kind.SHARED: "cyan",
+    Kind.UPSTREAM: "yellow",
+}
 
 
 class Report:
@@ -52,14 +64,14 @@ class Report:
             )
         else:
             upstream = f"{base_url}, model {given.model}"
-        distinct = len({ask.question for ask in asks})
+        distinct, known = len({ask.question for ask in asks}), questions()
         self._console.print(Text("asynccache demo", style="bold"), end="\n\n")
         self._grid(
             {
                 "upstream": upstream,
-                "questions": f"{len(questions())} customer questions from {ATTRIBUTION}. The questions are "
-                f"real; their repetition is drawn from a Zipf distribution (exponent {EXPONENT:g}) with seed "
-                f"{SEED}.",
+                "questions": f"{len(known)} customer questions of {len(set(known.values()))} intents from "
+                f"{ATTRIBUTION}. The questions are real; their repetition is drawn from a Zipf distribution "
+                f"(exponent {EXPONENT:g}) with seed {SEED}.",
                 "requests": f"{len(asks):,}, asking {distinct} different questions, {given.rate:,} a "
                 f"second, at most {given.concurrency} at a time, every fourth streamed",
                 "store": f"{named(self._url)}, {self._holding(entries)}",
@@ -72,8 +84,26 @@ class Report:
             return "size unknown"
         if not entries:
             return "empty"
-        answers = "answer" if entries == 1 else "answers"
-        return f"which already holds {entries:,} {answers} from before"
+        return f"which already holds {entries:,} {'entry' if entries == 1 else 'entries'} from before"
+
+    def loading(self, model: str) -> AbstractContextManager[object]:
+        """Show that a model is being loaded, while it lasts; on a terminal only."""
+        if not self._console.is_terminal:
+            return nullcontext()
+        return self._console.status(f"loading {model}")
+
+    def semantic(self, model: str, seconds: float) -> None:
+        """Say how near questions are answered."""
+        self._grid(
+            {
+                "semantic": f"{model}, on this machine, loaded in {duration(seconds)}. A question is given "
+                f"the answer to another one from a cosine of {self._given.threshold:g} on.",
+            }
+        )
+
+    def exact_only(self, reason: str) -> None:
+        """Say that only the very same request is answered, and why."""
+        self._grid({"semantic": Text(f"none, the exact tier only: {reason}", style="yellow")})
 
     def first(self, kind: Kind, seconds: float, outcome: Outcome) -> None:
         """Tell how the very first request was answered; it went alone."""
@@ -85,7 +115,7 @@ class Report:
         self._grid({"first request": Text(told, style=_STYLES[kind])})
 
     @contextmanager
-    def progress(self, tally: Tally) -> Iterator[Callable[[Kind, float, Outcome], None]]:
+    def progress(self, tally: Tally, labels: Labels) -> Iterator[Callable[[Kind, float, Outcome], None]]:
         """A bar while it lasts, on a terminal only. Call what it gives after each answer."""
         if not self._console.is_terminal:
             yield lambda *_: None
@@ -93,17 +123,30 @@ class Report:
         with Progress(
             BarColumn(bar_width=40),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[hits]} hits"),
+            TextColumn(
+                "{task.fields[exact]} exact, {task.fields[semantic]} semantic ({task.fields[wrong]} wrong)"
+            ),
             TimeElapsedColumn(),
             console=self._console,
             transient=True,
         ) as bar:
-            task = bar.add_task("", total=self._given.requests, completed=tally.requests, hits=tally.hits)
-            yield lambda *_: bar.update(task, completed=tally.requests, hits=tally.hits)
+            task = bar.add_task("", total=self._given.requests, exact=0, semantic=0, wrong=0)
+
+            def show(*_: object) -> None:
+                bar.update(
+                    task,
+                    completed=tally.requests,
+                    exact=tally.exact,
+                    semantic=tally.semantic,
+                    wrong=labels.wrong,
+                )
+
+            yield show
 
     def closing(
         self,
         tally: Tally,
+        labels: Labels | None,
         *,
         seconds: float,
         upstream_calls: int,
@@ -114,21 +157,27 @@ class Report:
 
         Args:
             tally: what was seen.
+            labels: which semantic hits were right; None without a semantic tier.
             seconds: how long the run took.
             upstream_calls: calls the upstream got.
             counted_by_server: whether it is the upstream itself that says so.
-            entries: answers in the store now.
+            entries: entries in the store now.
         """
         if not tally.requests:
             return
-        self._console.print(self._table(tally))
-        rate, avoided = tally.hits / tally.requests, tally.requests - upstream_calls
+        self._console.print(self._table(tally, without=Kind.SEMANTIC if labels is None else None))
+        avoided = tally.requests - upstream_calls
         counted = " (by the server's own count)" if counted_by_server else ""
         rows = {
             "upstream calls": f"{upstream_calls:,} made{counted}, {avoided:,} avoided",
-            "hit rate": f"{rate:.1%}; every hit is the answer to that very request: the exact tier only",
-            "time saved": f"{duration(tally.saved_seconds)}, as long as the answers of the hits took to "
-            f"make; the run took {duration(seconds)}",
+            "hit rate": hit_rate(tally, labels),
+        }
+        if labels is not None:
+            rows["wrong hits"] = wrong_hits(labels)
+        rows |= {
+            "time saved": f"{duration(tally.saved_seconds)}, as long as the answers of all hits took to make"
+            f"{', wrong ones included' if labels is not None and labels.wrong else ''}; the run took "
+            f"{duration(seconds)}",
             "store": f"{named(self._url)}{self._size(entries)}",
         }
         if tally.seconds[Kind.STORE]:
@@ -139,14 +188,18 @@ class Report:
             rows["look inside"] = f"asynccache stats {option}"
             rows["start afresh"] = f"asynccache clear {option}"
         self._grid(rows)
+        if labels is not None:
+            self._examples(labels)
         self._farewell(upstream_calls)
 
-    def _table(self, tally: Tally) -> Table:
+    def _table(self, tally: Tally, *, without: Kind | None) -> Table:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("source")
         for name in ("requests", "p50", "p99"):
             table.add_column(name, justify="right")
         for kind in Kind:
+            if kind is without:
+                continue
             times = tally.seconds[kind]
             figures = [duration(percentile(times, share)) for share in (0.5, 0.99)] if times else ["", ""]
             table.add_row(
@@ -154,19 +207,32 @@ class Report:
             )
         return table
 
+    def _examples(self, labels: Labels) -> None:
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for name in ("verdict", "asked", "answered as"):
+            table.add_column(name, overflow="fold")
+        table.add_column("cosine", justify="right")
+        for verdict, right, style in (("wrong", False, "red"), ("right", True, "green")):
+            for pair in spread(labels.pairs(right=right), EXAMPLES):
+                table.add_row(Text(verdict, style=style), pair.asked, pair.answered, f"{pair.similarity:.3f}")
+        if table.row_count:
+            self._console.print(table)
+
     def _label(self, kind: Kind) -> str:
         match kind:
             case Kind.MEMORY:
                 return "exact, from memory"
             case Kind.STORE:
                 return f"exact, from {self._store}"
+            case Kind.SEMANTIC:
+                return "semantic, embedding included"
             case Kind.SHARED:
                 return "shared with a request in flight"
             case Kind.UPSTREAM:
                 return "upstream"
 
     def _size(self, entries: int | None) -> str:
-        told = "" if entries is None else f", {entries:,} answers"
+        told = "" if entries is None else f", {entries:,} entries"
         if self._file is not None and self._file.exists():
             # What was written last stands in the write-ahead log.
             files = (self._file, self._file.with_name(f"{self._file.name}-wal"))

@@ -31,6 +31,7 @@ def run(given: argparse.Namespace) -> int:
     upstream = options.pop("upstream", None)
     scope = Scope(tenant=given.tenant, user=given.user, namespace=given.namespace)
     options["strict"] = True
+    options["decision"] = None  # the very request, and no near one
     if in_default_store and upstream is not None:
         # All of a user's programs share that store, which keeps answers apart by upstream.
         cache = CachePipeline(upstream, **options)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["complain", "duration", "say", "size", "table"]
+__all__ = ["columns", "complain", "duration", "say", "size", "table"]
 
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
@@ -26,6 +26,16 @@ def table(rows: Mapping[str, str]) -> str:
     """Names and values in two columns."""
     width = max(map(len, rows))
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+
+
+def columns(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A line for each row, under a heading. The last column may be of any width."""
+    lines = [heading, *rows]
+    *widths, _ = (max(map(len, column)) for column in zip(*lines, strict=True))
+    padded = ([f"{cell:<{width}}" for cell, width in zip(line[:-1], widths, strict=True)] for line in lines)
+    return "\n".join(
+        "  ".join((*cells, line[-1])).rstrip() for cells, line in zip(padded, lines, strict=True)
+    )
 
 
 def duration(seconds: float) -> str:

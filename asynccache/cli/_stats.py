@@ -33,18 +33,23 @@ async def _measured(backend: Backend) -> dict[str, Any]:
     tags: Counter[str] = Counter()
     tokens = 0
     seconds = 0.0
+    aliases = vectors = 0
     async with entered(backend):
         measured = await backend.measure() if isinstance(backend, Measurable) else {}
         async for entry in backend.scan():
             ages.append(max(0.0, now - entry.created_at))
             dialects[entry.dialect] += 1
             tags.update(entry.tags)
+            aliases += entry.alias is not None
+            vectors += entry.embedding is not None
             tokens += entry.cost.prompt_tokens + entry.cost.completion_tokens
             seconds += entry.cost.seconds
     return {
         "entries": len(ages),
         # The other counters of a backend are about its own process, which has only just begun.
         **{name: measured[name] for name in ("bytes", "file_bytes") if name in measured},
+        "aliases": aliases,
+        "vectors": vectors,
         "oldest_seconds": max(ages, default=None),
         "newest_seconds": min(ages, default=None),
         "tokens": tokens,
@@ -61,6 +66,11 @@ def _words(figures: dict[str, Any]) -> dict[str, str]:
     if sizes:
         rows["size"] = ", ".join(sizes)
     if figures["entries"]:
+        if figures["vectors"]:
+            rows["semantic"] = (
+                f"{figures['vectors']:,} vectors; {figures['aliases']:,} of the entries are aliases, which "
+                "lead to the answer of another"
+            )
         rows["oldest"] = f"{duration(figures['oldest_seconds'])} ago"
         rows["newest"] = f"{duration(figures['newest_seconds'])} ago"
         rows["made in"] = (

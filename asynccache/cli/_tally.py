@@ -18,57 +18,37 @@ __all__ = ["Kind", "Tally", "percentile"]
 
 
 class Kind(Enum):
-    """How a request was answered, as far as it can be told from outside the store."""
+    """How a request was answered."""
 
     MEMORY = "memory"
     STORE = "store"
+    SEMANTIC = "semantic"
     SHARED = "shared"
     UPSTREAM = "upstream"
 
 
 @dataclass(slots=True)
 class Tally:
-    """Filled while the run lasts.
+    """Filled while the run lasts."""
 
-    Args:
-        began: monotonic seconds at which the run began.
-    """
-
-    began: float
     seconds: dict[Kind, list[float]] = field(default_factory=lambda: defaultdict(list))
     """How long each request took, by how it was answered."""
     saved_seconds: float = 0.0
     saved_tokens: int = 0
-    _answered: set[str] = field(default_factory=set)
 
-    def count(self, question: str, outcome: Outcome, *, started: float, ended: float, known: bool) -> Kind:
+    def count(self, outcome: Outcome, seconds: float, *, at_hand: bool) -> Kind:
         """Take in one answer.
 
         Args:
-            question: what was asked.
             outcome: the answer.
-            started: monotonic seconds.
-            ended: monotonic seconds.
-            known: whether this run had an answer to the question when it asked (see ``knows``).
+            seconds: how long it took.
+            at_hand: whether the memory in front of the store had it when it was asked for.
         """
-        kind = self._kind(outcome, ended, known=known)
-        self.seconds[kind].append(ended - started)
+        kind = _kind(outcome, at_hand=at_hand)
+        self.seconds[kind].append(seconds)
         self.saved_seconds += outcome.saved.seconds
         self.saved_tokens += outcome.saved.tokens
-        self._answered.add(question)
         return kind
-
-    def knows(self, question: str) -> bool:
-        """Whether this run has had an answer to the question."""
-        return question in self._answered
-
-    def _kind(self, outcome: Outcome, ended: float, *, known: bool) -> Kind:
-        if not outcome.hit:
-            return Kind.SHARED if outcome.source is Source.SHARED else Kind.UPSTREAM
-        # The memory in front of the store is empty when the run begins and gets what passes through. So an
-        # answer older than the run can only have come from the store when it is asked for the first time.
-        older = (outcome.age or 0.0) > ended - self.began
-        return Kind.STORE if older and not known else Kind.MEMORY
 
     @property
     def requests(self) -> int:
@@ -76,9 +56,27 @@ class Tally:
         return sum(map(len, self.seconds.values()))
 
     @property
-    def hits(self) -> int:
-        """Requests answered from memory or store."""
+    def exact(self) -> int:
+        """Requests answered with the answer to that very request."""
         return len(self.seconds[Kind.MEMORY]) + len(self.seconds[Kind.STORE])
+
+    @property
+    def semantic(self) -> int:
+        """Requests answered with the answer to a near question."""
+        return len(self.seconds[Kind.SEMANTIC])
+
+    @property
+    def hits(self) -> int:
+        """Requests answered from what was stored before."""
+        return self.exact + self.semantic
+
+
+def _kind(outcome: Outcome, *, at_hand: bool) -> Kind:
+    if outcome.source is Source.SEMANTIC:
+        return Kind.SEMANTIC
+    if not outcome.hit:
+        return Kind.SHARED if outcome.source is Source.SHARED else Kind.UPSTREAM
+    return Kind.MEMORY if at_hand else Kind.STORE
 
 
 def percentile(values: Sequence[float], share: float) -> float:

@@ -86,7 +86,9 @@ def test_stats_of_an_emptied_store_has_no_ages(store: Path, capsys: pytest.Captu
     assert json.loads(capsys.readouterr().out)["oldest_seconds"] is None
 
 
-@pytest.mark.parametrize("command", [["stats"], ["clear", "--yes"], ["get", "one?"]])
+@pytest.mark.parametrize(
+    "command", [["stats"], ["clear", "--yes"], ["get", "one?"], ["search", "one?"], ["index", "status"]]
+)
 def test_looking_into_a_store_that_does_not_exist_creates_none(
     workplace: Path, capsys: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
@@ -95,7 +97,9 @@ def test_looking_into_a_store_that_does_not_exist_creates_none(
     assert list(workplace.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", [["stats"], ["clear", "--yes"], ["get", "one?"]])
+@pytest.mark.parametrize(
+    "command", [["stats"], ["clear", "--yes"], ["get", "one?"], ["search", "one?"], ["index", "status"]]
+)
 def test_file_that_is_no_database_is_left_alone(
     workplace: Path, capsys: pytest.CaptureFixture[str], command: list[str]
 ) -> None:
@@ -167,6 +171,17 @@ def test_get_refuses_a_body_that_is_no_request(
 def test_missing_body_file_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert get("--body", "none.json") == 1
     assert capsys.readouterr().err == "asynccache: none.json: No such file or directory\n"
+
+
+@pytest.mark.usefixtures("store")
+def test_get_finds_the_very_request_though_a_semantic_decision_is_configured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ASYNCCACHE_DECISION", "threshold")
+    monkeypatch.setenv("ASYNCCACHE_EMBEDDER", "no-such-model")  # nothing is embedded, so nobody notices
+    assert get("one?", "--model", "m") == 0
+    assert get("one ?", "--model", "m") == 1
+    assert capsys.readouterr().err.startswith("asynccache: not cached: ")
 
 
 def test_get_in_the_default_store_follows_the_configured_upstream(

@@ -36,6 +36,8 @@ BRIEF = ["--requests", "40", "--latency", "0"]
         ["get", "--body", "x.json", "--system", "s"],
         ["get", "question", "--param", "temperature"],
         ["get", "question", "--param", "reasoning_effort=low"],
+        ["search"],
+        ["search", "question", "-k", "0"],
     ],
 )
 def test_wrong_usage_exits_with_2_and_creates_nothing(
@@ -60,7 +62,7 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert ended.value.code == 0
     printed = capsys.readouterr().out
-    assert all(f"\n    {name} " in printed for name in ("demo", "stats", "get", "clear"))
+    assert all(f"\n    {name} " in printed for name in ("demo", "stats", "get", "search", "index", "clear"))
 
 
 @pytest.mark.parametrize(
@@ -100,9 +102,10 @@ def test_unknown_backend_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().err.startswith("asynccache: unknown backend scheme 'redsi'; known: ")
 
 
-def test_commands_but_the_demo_need_no_extra() -> None:
+def test_stats_needs_no_extra() -> None:
     script = (
-        "import sys\nfor name in ('rich', 'starlette', 'uvicorn', 'redis'): sys.modules[name] = None\n"
+        "import sys\nfor name in ('rich', 'starlette', 'uvicorn', 'redis', 'numpy', 'fastembed'):\n"
+        "    sys.modules[name] = None\n"
         "from asynccache.cli import main\nsys.exit(main(['stats']))"
     )
     done = subprocess.run(
