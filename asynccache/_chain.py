@@ -53,7 +53,7 @@ class Chain(NamedTuple):
 
 
 def semantic(
-    backend: Backend, *, embedder: AnyEmbedder, decision: Threshold, clock: Clock
+    backend: Backend, *, embedder: AnyEmbedder, decision: Threshold, max_index_bytes: int, clock: Clock
 ) -> Semantic | EmbedderUnavailable:
     """The semantic tier over a backend; or why there is none, which is no reason not to start.
 
@@ -69,7 +69,7 @@ def semantic(
         )
         lacking.__cause__ = error
         return lacking
-    return Semantic(embedding, BackendIndex(backend, clock=clock), decision)
+    return Semantic(embedding, BackendIndex(backend, max_bytes=max_index_bytes, clock=clock), decision)
 
 
 def standard(

@@ -178,6 +178,7 @@ _OPTIONS: Final[Mapping[str, _Option]] = {
     "ttl": _Option(_seconds, "0 or more seconds, or 'none' for answers that never expire", _read_number),
     "namespace": _Option(_text, _SOME_TEXT),
     "abandoned": _Option(_abandoned, "'close' or 'finish'"),
+    "max_index_bytes": _Option(_size, "a number of bytes above 0, or a size such as '2GiB'"),
     "max_request_bytes": _Option(_size, "a number of bytes above 0, or a size such as '16MB'"),
     "prices": _Option(
         _prices,

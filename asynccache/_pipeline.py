@@ -82,6 +82,8 @@ class CachePipeline:
             another model's name or folder, an ``Embedder``, or an async function from texts to vectors.
         threshold: least cosine of a semantic hit, or one for each namespace; default 0.95.
         threshold_floor: how far down a request's ``control.threshold`` may go; None: not at all.
+        max_index_bytes: memory for vectors, some 2 kB each; the partitions least recently asked about
+            leave it. Default 2 GiB.
         history: what of a conversation must be equal for a semantic hit: ``"equal"`` (all of it),
             ``"last:n"`` (the instructions and the n messages before the question) or ``"ignore"``
             (the instructions only).
@@ -111,6 +113,7 @@ class CachePipeline:
         embedder: AnyEmbedder = "default",
         threshold: float | Mapping[str | None, float] = LEAST,
         threshold_floor: float | None = None,
+        max_index_bytes: int = 2 * 2**30,
         history: str = "equal",
         abandoned: Literal["close", "finish"] = "close",
         max_request_bytes: int = 16 * 2**20,
@@ -140,7 +143,13 @@ class CachePipeline:
             assert upstream is not None and self._backend is not None  # noqa: S101, PT018  (see above)
             answering = as_upstream(upstream, **({} if api_key is None else {"api_key": api_key}))
             if decision is not None:
-                self._semantic = semantic(self._backend, embedder=embedder, decision=deciding, clock=clock)
+                self._semantic = semantic(
+                    self._backend,
+                    embedder=embedder,
+                    decision=deciding,
+                    max_index_bytes=max_index_bytes,
+                    clock=clock,
+                )
             self._chain = standard(
                 answering,
                 self._backend,

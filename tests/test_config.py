@@ -73,6 +73,7 @@ def test_file_holds_every_option_in_the_constructors_types(workplace: Path) -> N
         ttl = "none"
         namespace = "n"
         abandoned = "finish"
+        max_index_bytes = "1GiB"
         max_request_bytes = "16MB"
         strict = true
         decision = "threshold"
@@ -95,6 +96,7 @@ def test_file_holds_every_option_in_the_constructors_types(workplace: Path) -> N
         "ttl": None,
         "namespace": "n",
         "abandoned": "finish",
+        "max_index_bytes": 2**30,
         "max_request_bytes": 16_000_000,
         "strict": True,
         "decision": "threshold",
@@ -119,6 +121,7 @@ def test_variables_hold_every_option_as_text() -> None:
             "ASYNCCACHE_TTL": "0.5",
             "ASYNCCACHE_NAMESPACE": "true",
             "ASYNCCACHE_ABANDONED": "close",
+            "ASYNCCACHE_MAX_INDEX_BYTES": "1048576",
             "ASYNCCACHE_MAX_REQUEST_BYTES": "1024",
             "ASYNCCACHE_PRICES": '{"m": [1, 2.5]}',
             "ASYNCCACHE_STRICT": "No",
@@ -139,6 +142,7 @@ def test_variables_hold_every_option_as_text() -> None:
         "ttl": 0.5,
         "namespace": "true",
         "abandoned": "close",
+        "max_index_bytes": 2**20,
         "max_request_bytes": 1024,
         "prices": {"m": (1, 2.5)},
         "strict": False,

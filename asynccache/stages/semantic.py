@@ -60,6 +60,7 @@ class SemanticLookup:
         self._candidates: Final = candidates
         self._least: Final = least
         self._patience: Final = patience
+        self._space: bytes | None = None  # known, and final, once a text was embedded
         self._closed_until: float | None = None  # monotonic seconds; None while the embedder works
 
     def lifespan(self) -> AbstractAsyncContextManager[None]:
@@ -103,7 +104,9 @@ class SemanticLookup:
         try:
             async with asyncio.timeout(self._patience):
                 vectors = await self._embedder.embed([question])
-            embedding = Embedding(space_of(self._embedder), vectors[0].tobytes())
+            if self._space is None:
+                self._space = space_of(self._embedder)
+            embedding = Embedding(self._space, vectors[0].tobytes())
         except TimeoutError:
             return exchange.rejecting("no semantic lookup: the embedder took too long")
         except TextRefused as error:

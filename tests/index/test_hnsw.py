@@ -89,6 +89,14 @@ def test_a_key_added_again_has_its_new_vector_only() -> None:
     assert (found[0].key, round(found[0].similarity, 5)) == (key(7), 1.0)
     assert len(found) == len({each.key for each in found}) == len(index) == 50
     assert np.array_equal(index.vectors_of([key(7)]), other)
+    assert index._nodes == 50  # those replaced are hidden, not only passed over
+
+
+def test_vectors_that_differ_by_a_hair_are_two() -> None:
+    rows = unit(1, 8).repeat(2, axis=0)
+    rows[1, 0] += 1e-5
+    index = filled(rows)
+    assert np.array_equal(index.vectors_of([key(0), key(1)]), rows)
 
 
 def test_it_gives_what_it_reaches_when_a_graph_falls_apart(monkeypatch: pytest.MonkeyPatch) -> None:
