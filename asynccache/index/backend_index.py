@@ -156,7 +156,7 @@ class BackendIndex:
         room = now.rooms.get((entry.partition, embedding.space))
         if room is None or entry.expires_at <= self._options.clock.now():
             return
-        if self._source.tells_changes:
+        if self._source.tells_changes or not room.live:
             room.fresh[entry.key] = embedding.vector
         now.tell(room, [VectorRow(entry.key, embedding.vector, entry.expires_at)], ())
 

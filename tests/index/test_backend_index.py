@@ -511,6 +511,29 @@ async def test_two_processes_see_each_other_within_the_poll(tmp_path: Path) -> N
     assert process.returncode == 0
 
 
+async def test_what_was_learnt_while_a_silent_store_was_read_counts(clock: FakeClock) -> None:
+    """A store that tells no changes is read once: nothing would put an old state right."""
+
+    class Replaced(ScanOnly):
+        index: BackendIndex | None = None
+
+        async def scan_slowly(self, partition: bytes | None = None) -> AsyncIterator[Entry]:
+            async for each in MemoryBackend.scan(self._inside, partition):
+                if self.index is not None:
+                    newer = entry(1, embedding=embedding(2))
+                    await self.put(newer)
+                    self.index.learn(newer)
+                yield each
+
+    backend = Replaced(clock)
+    backend.scan = backend.scan_slowly  # type: ignore[method-assign]
+    async with opened(backend, clock=clock) as index:
+        await backend.put(entry(1))
+        backend.index = index
+        near = await index.nearest(PARTITION, embedding(2), 1)
+        assert near[0].similarity == pytest.approx(1.0, abs=1e-5)
+
+
 # Errors and cancellation
 
 

@@ -144,6 +144,7 @@ def test_a_heap_lives_as_long_as_one_of_its_keys() -> None:
     assert len(index.nearest(row, 1)[0]) == 1
     assert {each.key for each in index.nearest(row, 9)[0]} == {key(1), key(9)}
     assert index.remove([key(1), key(9)]) == 2
+    assert index._twins.nbytes == 0
     assert index.nearest(row, 9) == [[]]
     index.add([key(3)], row)
     index.add([key(3)], row)  # replaces the only one of its node

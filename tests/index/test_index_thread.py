@@ -17,7 +17,7 @@ from asynccache._errors import BackendUnavailable, StageError
 from asynccache._models import Neighbour, VectorRow
 from asynccache.index._room import Room
 from asynccache.index._thread import ROWS, IndexThread
-from asynccache.index._worker import Call, Change, Search, Settled, Work, Worker
+from asynccache.index._worker import MERGED, Call, Change, Search, Settled, Work, Worker
 from asynccache.testing import FakeClock, cancel_at_every_step
 
 pytestmark = pytest.mark.anyio
@@ -34,6 +34,7 @@ class ToyEngine:
         self.steps = 0
         self.work_left = 0
         self.step_seconds = 0.0
+        self.search_seconds = 0.0
         self.broken: BaseException | None = None
 
     def __len__(self) -> int:
@@ -66,6 +67,7 @@ class ToyEngine:
         if not np.isfinite(queries).all():
             raise ValueError("not finite")
         self.asked.append(len(queries))
+        time.sleep(self.search_seconds)
         return [
             sorted(
                 (Neighbour(key, float(query @ vector)) for key, (vector, _) in self.rows.items()),
@@ -281,16 +283,19 @@ async def test_search_waits_for_one_slice_of_background_work_at_most(bench: Benc
 
 
 async def test_background_work_is_not_starved_by_searches_that_never_end(bench: Bench) -> None:
-    bench.engine.work_left = 10**6
+    bench.engine.work_left, bench.engine.search_seconds = 10**6, 0.006
     done = False
 
     async def ask() -> None:
         while not done:
-            await asyncio.gather(*(bench.thread.search(bench.room, vector(1), 1) for _ in range(50)))
+            await bench.thread.search(bench.room, vector(1), 1)
 
-    tasks = [asyncio.create_task(ask()) for _ in range(4)]
+    # So many that the next ones have come before the thread has done with the last.
+    tasks = [asyncio.create_task(ask()) for _ in range(4 * MERGED)]
     try:
-        await until(lambda: bench.engine.steps >= 5)
+        await until(lambda: len(bench.engine.asked) > 20)
+        steps = bench.engine.steps
+        await until(lambda: bench.engine.steps >= steps + 5)
     finally:
         done = True
         await asyncio.gather(*tasks)

@@ -153,6 +153,31 @@ def test_a_shrunken_index_gives_up_its_graph() -> None:
     assert index.graph_size == 100
 
 
+def test_a_search_finds_everything_at_every_moment_of_giving_up_the_graph() -> None:
+    rows = unit(500, 8)
+    index = settled(rows, exact_up_to=400)
+    index.remove(keys(310))
+    while index.graph_size:
+        index.step(0.0)
+        assert sorted(index.keys()) == keys(190, 310)
+        assert {each.key for each in index.nearest(rows[:1], 500)[0]} == set(keys(190, 310))
+        assert recall(index, rows[310:], rows) == 1.0
+
+
+def test_a_new_graph_looks_at_as_many_as_the_old_and_is_checked_afresh() -> None:
+    rows = unit(600, 32)
+    index = settled(rows, graph=hasty)
+    ef, old = index.ef, index._parts.graph
+    assert ef > 10
+    index._upkeep.recall = math.nan
+    index.remove(keys(200))
+    while index._parts.graph is old:
+        index.step(0.0)
+    assert index.ef == ef
+    settle(index)
+    assert index.recall >= 0.995
+
+
 def test_a_new_graph_is_made_when_too_many_have_died() -> None:
     rows = unit(400, 32)
     index = settled(rows)
@@ -182,6 +207,10 @@ def test_erase_makes_a_new_graph_for_a_single_removed_vector() -> None:
     graph = index._parts.graph
     assert graph is not None
     assert graph.dead == 0
+    index.remove([key(8)])
+    assert index.settled  # erased is what was removed before
+    index.erase()
+    settle(index)
     index.erase()
     assert index.settled  # nothing to erase
     recent = index._upkeep._recent
@@ -219,7 +248,8 @@ def test_changes_while_a_new_graph_is_made_are_all_in_it() -> None:
     index.add([key(2), key(92)], rows[[2, 92]], [5.0, 5.0])  # told again: they only expire now
     index.add([key(0), key(200)], other[2:4])
     check_changed(index, rows, other)
-    settle(index)
+    while index.step(0.0):
+        check_changed(index, rows, other)
     assert index.tail_size == 0
     check_changed(index, rows, other)
     assert index.sweep(5.0) == 2

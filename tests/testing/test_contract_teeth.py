@@ -601,7 +601,7 @@ def failed_tests(
     """Names of the contract's tests that fail for a backend, on asyncio's own loop."""
     backends = ModuleType("broken_backends")
     # The first failure ends the search; where none is expected, a few histories do.
-    backends.examples = 500 if broken in SEEN_BY_THE_MODEL else 5  # type: ignore[attr-defined]
+    backends.examples = 1500 if broken in SEEN_BY_THE_MODEL else 5  # type: ignore[attr-defined]
     backends.persistent = issubclass(broken, Persistent)  # type: ignore[attr-defined]
 
     def make(folder: Path, clock: Clock) -> MemoryBackend:
