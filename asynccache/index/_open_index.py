@@ -173,17 +173,19 @@ class OpenIndex:
             self.nudged.clear()
             try:
                 await self.follower.catch_up()
+                await self._sweep()
             except Exception:  # noqa: BLE001  (a border: it is tried again, and nobody waits)
                 self._counts.follow_failures += 1
-            self._sweep()
             self._save_due()
 
-    def _sweep(self) -> None:
+    async def _sweep(self) -> None:
         now = self._clock.monotonic()
         if now - self._swept >= SWEEP:
             self._swept = now
             for room in self.rooms:
-                self.thread.background(partial(room.sweep, self._clock.now()))
+                while await self.thread.run(partial(room.sweep, self._clock.now())):
+                    pass
+                self.rooms.account(room)
 
     def _save_due(self) -> None:
         saver = self._saver

@@ -44,7 +44,12 @@ def save_parts(prefix: Path, parts: Parts) -> dict[str, Any]:
         np.save(file, tail.vectors_of(keys), allow_pickle=False)
     if graph is not None:
         used = graph.save(_beside(prefix, ".graph"), _beside(prefix, ".keys"))
-        state["graph"] = {"used": used, "live": len(graph), "ef": graph.ef}
+        state["graph"] = {
+            "library": type(graph).__name__,
+            "used": used,
+            "live": len(graph),
+            "ef": graph.ef,
+        }
         state["files"] += [".graph", ".keys"]
     return state
 
@@ -80,6 +85,8 @@ def _load_tail(path: Path, dim: int) -> ExactIndex:
 def _load_graph(prefix: Path, dim: int, told: Mapping[str, Any], make_graph: MakeGraph) -> Graph:
     used = int(told["used"])
     graph = make_graph(dim, capacity=used)
+    if told["library"] != type(graph).__name__:
+        raise ValueError("the graph is another library's")
     graph.load(_beside(prefix, ".graph"), _beside(prefix, ".keys"), used)
     graph.ef = int(told["ef"])
     if len(graph) != int(told["live"]):

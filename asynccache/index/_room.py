@@ -30,7 +30,7 @@ OVERHEAD: Final = (
 )
 
 TAKEN: Final = 256  # rows taken up between two looks at the limit
-SWEPT: Final = 1000  # expired keys let go of at a time
+SWEPT: Final = 1000  # expired keys let go of at a time: searches wait meanwhile
 
 _KEY: Final = 32  # bytes
 _NORM_TOLERANCE: Final = 1e-3  # of the squared norm; a float32 vector of norm 1 is within 1e-6
@@ -147,11 +147,13 @@ class Room:
         if engine is not None:
             self.nbytes, self.size, self.graph = OVERHEAD + engine.bytes, len(engine), engine.graph_size
 
-    def sweep(self, now: float) -> None:
-        """Let go of what has expired, or some of it: searches wait meanwhile. In the index thread."""
-        if self.engine is not None:
-            self.engine.sweep(now, limit=SWEPT)
-            self.note()
+    def sweep(self, now: float) -> bool:
+        """Let go of some that has expired; True when there may be more. In the index thread."""
+        if self.engine is None:
+            return False
+        swept = self.engine.sweep(now, limit=SWEPT)
+        self.note()
+        return swept == SWEPT
 
     def change(self, puts: Collection[VectorRow], removals: Collection[bytes]) -> None:
         """Apply to the engine. In the index thread."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anyio.to_thread
 
+from asynccache.index._staging import in_memory
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from asynccache.index._counts import Counts
     from asynccache.index._room import Room
     from asynccache.index._snapshot import Snapshots
+    from asynccache.index._staging import Memory
     from asynccache.index._thread import IndexThread
 
 __all__ = ["Saver"]
@@ -24,6 +27,8 @@ BUILT: Final = 0.95
 """Of a room's vectors, to be in the graph first: the graph is what takes long to build."""
 LITTLE: Final = 0.01
 """Of a room's vectors, to have come into the graph since the last snapshot if nothing else has changed."""
+GRAPH: Final = ".graph"
+"""The part that a library writes in one go."""
 PAUSE: Final = 60.0
 """Seconds until saving is tried again after it failed."""
 
@@ -32,6 +37,7 @@ class _Written(NamedTuple):
     state: dict[str, Any]
     vectors: int
     in_graph: int
+    graph: Memory | None
 
 
 class Saver:
@@ -105,12 +111,21 @@ class Saver:
 
     def _publish(self, room: Room, prefix: Path, written: _Written, cursor: int) -> None:
         self._snapshots.publish(
-            prefix, room.place, dim=room.dim, state=written.state, count=written.vectors, cursor=cursor
+            prefix,
+            room.place,
+            dim=room.dim,
+            state=written.state,
+            count=written.vectors,
+            cursor=cursor,
+            staged={} if written.graph is None else {GRAPH: written.graph},
         )
 
 
 def _write(room: Room, prefix: Path) -> _Written:
     """In the index thread: nothing changes meanwhile."""
-    if room.engine is None:
+    engine = room.engine
+    if engine is None:
         raise LookupError("the engine was given up")
-    return _Written(room.engine.save_parts(prefix), len(room.engine), room.engine.graph_size)
+    with in_memory(prefix.with_name(prefix.name + GRAPH), room.nbytes) as graph:
+        state = engine.save_parts(prefix)
+    return _Written(state, len(engine), engine.graph_size, graph)

@@ -11,16 +11,19 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from hashlib import file_digest, sha256
 from pathlib import Path
 from secrets import token_hex
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
 if TYPE_CHECKING:
     from asynccache.index._room import Place
+    from asynccache.index._staging import Memory
 
 __all__ = ["Refused", "Snapshot", "Snapshots"]
 
@@ -107,15 +110,25 @@ class Snapshots:
         return draft / _PREFIX
 
     def publish(
-        self, prefix: Path, place: Place, *, dim: int, state: dict[str, Any], count: int, cursor: int
+        self,
+        prefix: Path,
+        place: Place,
+        *,
+        dim: int,
+        state: dict[str, Any],
+        count: int,
+        cursor: int,
+        staged: Mapping[str, Memory] = MappingProxyType({}),
     ) -> None:
-        """Make what was written under a prefix the place's snapshot.
+        """Make what was written under a prefix the place's snapshot, with the parts that are in memory.
 
         Raises:
             OSError: it could not be written whole.
             TypeError, ValueError: the state is not JSON.
         """
         draft = prefix.parent
+        for suffix, memory in staged.items():
+            memory.copy_to(prefix.with_name(prefix.name + suffix))
         parts: dict[str, Any] = {}
         for path in sorted(draft.iterdir()):
             path.chmod(0o600)

@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from asynccache._errors import BackendUnavailable, StageError
+from asynccache.index._handback import hand_back
 from asynccache.index._worker import Change, Search, Work, Worker
 
 if TYPE_CHECKING:
     from asynccache._models import Neighbour, VectorRow
     from asynccache._protocols import Clock
+    from asynccache.index._handback import Settled
     from asynccache.index._room import Room
-    from asynccache.index._worker import Call, Settled
+    from asynccache.index._worker import Call
 
 __all__ = ["IndexThread"]
 
@@ -134,16 +136,10 @@ class IndexThread:
 
     # Told by the worker:
 
-    def settle(self, settled: Collection[Settled], touched: Collection[Room], rows: int) -> None:
+    def settle(self, settled: Sequence[Settled], touched: Collection[Room], rows: int) -> None:
         """Hand answers to those who wait."""
         self.rows_waiting = max(0, self.rows_waiting - rows)
-        for future, result, error in settled:
-            if future.done():
-                continue
-            if error is None:
-                future.set_result(result)
-            else:
-                future.set_exception(error)
+        hand_back(settled)
         for room in touched:
             self._on_change(room)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
@@ -15,12 +15,13 @@ from asynccache._errors import AsyncCacheError, StageError
 
 if TYPE_CHECKING:
     from asynccache._models import Neighbour, VectorRow
+    from asynccache.index._handback import Settled
     from asynccache.index._room import Room
 
-__all__ = ["Call", "Change", "Employer", "Search", "Settled", "Work", "Worker"]
+__all__ = ["Call", "Change", "Employer", "Search", "Work", "Worker"]
 
-SLICE: Final = 0.003
-"""Seconds of background work at a time: what a search waits for at most, give or take one insert."""
+SLICE: Final = 0.001
+"""Seconds of background work at a time: what a search waits for at most, give or take an insert or two."""
 SHARE: Final = 0.1
 """Of a thread that is never idle, the part that background work gets, or the tail would grow for ever."""
 PROMPT: Final = 0.005
@@ -75,13 +76,12 @@ class Work:
 
 
 Call: TypeAlias = "Search | Change | Work"
-Settled: TypeAlias = "tuple[asyncio.Future[Any], Any, Exception | None]"
 
 
 class Employer(Protocol):
     """Who hears from a worker, on the event loop."""
 
-    def settle(self, settled: Collection[Settled], touched: Collection[Room], rows: int) -> None:
+    def settle(self, settled: Sequence[Settled], touched: Collection[Room], rows: int) -> None:
         """Answers, rooms that were changed, and how many changed rows are done."""
         ...
 

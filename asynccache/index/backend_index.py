@@ -7,22 +7,22 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from asynccache._clock import SystemClock
 from asynccache._errors import BackendUnavailable, ConfigurationError, StageError
 from asynccache._lifespan import SharedLifespan, entered
 from asynccache._models import VectorRow
 from asynccache.index._counts import Counts
+from asynccache.index._engines import Partitions
 from asynccache.index._open_index import OpenIndex, Options
 from asynccache.index._reading import Source
 from asynccache.index._snapshot import Snapshots
-from asynccache.index.partition import PartitionIndex
 
 if TYPE_CHECKING:
     from asynccache._models import Embedding, Entry, Neighbour
     from asynccache._protocols import Backend, Clock
-    from asynccache.index._room import Engine, Engines
+    from asynccache.index._room import Engines
 
 __all__ = ["BackendIndex"]
 
@@ -87,7 +87,7 @@ class BackendIndex:
         self._source: Final = Source(backend)
         folder = self._source.folder if folder is None else folder
         self._options: Final = Options(
-            engines=_Partitions(exact_up_to) if engines is None else engines,
+            engines=Partitions(exact_up_to) if engines is None else engines,
             snapshots=Snapshots(folder) if folder is not None and self._source.tells_changes else None,
             exact_up_to=exact_up_to,
             max_bytes=max_bytes,
@@ -216,22 +216,6 @@ class BackendIndex:
         if self._now is None:
             raise BackendUnavailable(f"{self!r} is not open; use it within `async with index.lifespan()`")
         return self._now
-
-
-class _Partitions:
-    """Our own engines."""
-
-    def __init__(self, exact_up_to: int) -> None:
-        self._exact_up_to: Final = exact_up_to
-
-    def new(self, dim: int) -> Engine:
-        return PartitionIndex(dim, exact_up_to=self._exact_up_to)
-
-    def load(self, prefix: Path, state: dict[str, Any], dim: int) -> Engine:
-        index = PartitionIndex.load_parts(prefix, state, exact_up_to=self._exact_up_to)
-        if index.dim != dim:
-            raise ValueError("an index of another dim")
-        return index
 
 
 def _give_up(future: asyncio.Future[list[Neighbour]]) -> None:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from asynccache._errors import BackendUnavailable, StageError
 from asynccache._models import Neighbour, VectorRow
+from asynccache.index._handback import Settled
 from asynccache.index._room import Room
 from asynccache.index._thread import ROWS, IndexThread
-from asynccache.index._worker import MERGED, Call, Change, Search, Settled, Work, Worker
+from asynccache.index._worker import MERGED, Call, Change, Search, Work, Worker
 from asynccache.testing import FakeClock, cancel_at_every_step
 
 pytestmark = pytest.mark.anyio
@@ -407,7 +408,7 @@ async def test_answers_of_a_batch_come_back_in_one_callback() -> None:
         def __init__(self) -> None:
             self.told: list[int] = []
 
-        def settle(self, settled: Collection[Settled], touched: Collection[Room], rows: int) -> None:
+        def settle(self, settled: Sequence[Settled], touched: Collection[Room], rows: int) -> None:
             self.told.append(len(settled))
 
         def broken(self, room: Room, error: Exception) -> None: ...

@@ -23,7 +23,8 @@ from asynccache._models import Embedding, Entry
 from asynccache.backends import SqliteBackend
 from asynccache.index import BackendIndex
 from asynccache.index._snapshot import Refused, Snapshots
-from asynccache.testing import FakeClock, make_entry
+from asynccache.index._staging import in_memory
+from asynccache.testing import FakeClock, cancel_at_every_step, make_entry
 
 pytestmark = pytest.mark.anyio
 
@@ -488,3 +489,81 @@ async def test_closing_saves_large_partitions_and_no_small_ones(tmp_path: Path) 
             assert (await again.measure())["snapshots_loaded"] == 1
             assert (await again.measure())["vectors"] == SIZE
         assert (await again.measure())["snapshots_saved"] == 0  # nothing had changed
+
+
+def test_file_in_memory_is_copied_whole_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    if not hasattr(os, "memfd_create"):
+        pytest.skip("this system has no files in memory")
+    path, whole = tmp_path / "part.graph", random.Random(SEED).randbytes(3_000_001)
+    before = len(os.listdir("/proc/self/fd"))
+    with in_memory(path, 3_000_001) as memory:
+        path.write_bytes(whole)
+    assert memory is not None
+    assert not os.path.lexists(path)
+    memory.copy_to(path)
+    assert path.read_bytes() == whole
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert not path.is_symlink()
+    del memory
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_file_in_memory_that_fails_to_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(RuntimeError), in_memory(tmp_path / "part.graph", 1):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_large_file_goes_to_the_disk_directly(tmp_path: Path) -> None:
+    path = tmp_path / "part.graph"
+    with in_memory(path, 2**40) as memory:
+        path.write_bytes(b"content")
+    assert memory is None
+    assert path.read_bytes() == b"content"
+
+
+@pytest.mark.parametrize("staged", [False, True])
+async def test_graph_is_saved_with_and_without_memory(
+    path: Path, staged: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not staged:
+        monkeypatch.setattr("asynccache.index._staging.MOST", 0)
+    shutil.rmtree(folder(path))
+    backend = SqliteBackend(path)
+    async with backend.lifespan():
+        index = index_over(backend)
+        async with index.lifespan():
+            await load(index)
+            await built(index)
+            assert await index.save() == 1
+    assert any(each.name == "part.graph" for each in payload(path))
+    await check(path, loaded=1, refused=0)
+
+
+async def test_cancelled_saving_leaves_no_memory_and_no_wrong_snapshot(path: Path) -> None:
+    shutil.rmtree(folder(path))
+    backend = SqliteBackend(path)
+    async with backend.lifespan():
+        index = index_over(backend)
+        async with index.lifespan():
+            await load(index)
+            await built(index)
+            await index.save()
+            before = len(os.listdir("/proc/self/fd"))
+
+            async def save() -> None:
+                index.forget(PARTITION, [bytes(32)])  # something has changed
+                await index.save()
+
+            async def nothing_is_left() -> None:
+                for _ in range(500):
+                    if len(os.listdir("/proc/self/fd")) <= before:
+                        return
+                    await anyio.sleep(0.01)
+                raise AssertionError("a file was left open")
+
+            assert await cancel_at_every_step(save, nothing_is_left) >= 3
+            await assert_right(index, LIVE, backend)
+    await check(path, loaded=1, refused=0)
