@@ -128,7 +128,10 @@ class Snapshots:
         """
         draft = prefix.parent
         for suffix, memory in staged.items():
-            memory.copy_to(prefix.with_name(prefix.name + suffix))
+            try:
+                memory.copy_to(prefix.with_name(prefix.name + suffix))
+            finally:
+                memory.close()
         parts: dict[str, Any] = {}
         for path in sorted(draft.iterdir()):
             path.chmod(0o600)

@@ -29,11 +29,14 @@ class Memory:
     def __init__(self, descriptor: int) -> None:
         self._descriptor: int | None = descriptor
 
-    def __del__(self) -> None:
-        # Nobody need come to close it: who asked for it may have been cancelled.
+    def close(self) -> None:
+        """Let go of the bytes."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
+
+    def __del__(self) -> None:
+        self.close()  # who asked for it may have been cancelled before it came
 
     def copy_to(self, path: Path) -> None:
         """Write a new file with mode 0600; none when there is nothing to write. Raises OSError."""
