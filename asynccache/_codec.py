@@ -6,7 +6,7 @@ Layout, format 2 (integers and floats big-endian)::
     | length of: header 4, body 4, frames as stored 4, frames expanded 4, embedding 4
     | header | body | frames
     | embedding, when there is one: space 16, vector
-    | alias, when it is one: key 32, similarity 8
+    | alias, when it is one: key 32, similarity 8, space 16
     | tag 16: SHA-256 of everything before, cut to 16 bytes
 
 Format 1 knew no alias, and its embedding did not say of which space it was: it is read without one.
@@ -44,7 +44,7 @@ _KNOWN_FLAGS: Final = {1: _COMPRESSED | _EMBEDDED, 2: _COMPRESSED | _EMBEDDED | 
 
 _PREFIX: Final = Struct(">2sBB32s32s5I")
 _LENGTH: Final = Struct(">I")
-_ALIAS: Final = Struct(">32sd")
+_ALIAS: Final = Struct(">32sd16s")
 _TAG: Final = 16
 
 _ID: Final = 32
@@ -67,9 +67,9 @@ def encode(entry: Entry, *, embedding: bool = True) -> bytes:
 
     Raises:
         ValueError: the entry has no stored form: a key or partition that is not 32 bytes, an embedding
-            that is not a space of 16 bytes and some float32, a field of the wrong type, a number that
-            is not finite or has more than 64 bits, text that is not valid Unicode, a part longer than
-            4 GiB.
+            that is not a space of 16 bytes and some float32, an alias that is not a key of 32 bytes, a
+            number and a space of 16, a field of the wrong type, a number that is not finite or has more
+            than 64 bits, text that is not valid Unicode, a part longer than 4 GiB.
     """
     if len(entry.key) != _ID or len(entry.partition) != _ID:
         sizes = f"{len(entry.key)} and {len(entry.partition)}"
@@ -109,11 +109,15 @@ def check_embedding(embedding: Embedding) -> Embedding:
 
 
 def _pack_alias(alias: Alias) -> bytes:
-    if type(alias.of) is not bytes or len(alias.of) != _ID or type(alias.similarity) not in _NUMBER:
-        raise ValueError(f"an alias is a key of {_ID} bytes and a number")
-    if not _finite(alias.similarity):
+    of, similarity, space = alias
+    if type(of) is not bytes or type(similarity) not in _NUMBER or type(space) is not bytes:
+        raise ValueError("key and space of an alias must be bytes, its similarity a number")
+    if len(of) != _ID or len(space) != _SPACE:  # the struct would cut or fill them up
+        sizes = f"{len(of)} and {len(space)}"
+        raise ValueError(f"an alias is a key of {_ID} bytes and a space of {_SPACE}, got {sizes} bytes")
+    if not _finite(similarity):
         raise ValueError("the similarity of an alias must be finite")
-    return _ALIAS.pack(*alias)
+    return _ALIAS.pack(of, similarity, space)
 
 
 def _finite(*numbers: float) -> bool:

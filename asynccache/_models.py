@@ -282,6 +282,8 @@ class Alias(NamedTuple):
     """Key of the entry that holds the answer, 32 bytes; never an alias itself."""
     similarity: float
     """Cosine of the two questions."""
+    space: bytes
+    """16 bytes: in whose judgement; see ``Embedding.space``."""
 
     def __repr__(self) -> str:
         return f"<Alias of {self.of.hex()[:8]}>"

@@ -34,6 +34,7 @@ __all__ = [
     "Check",
     "Clearable",
     "Clock",
+    "Conditional",
     "Dialect",
     "Driver",
     "Embedder",
@@ -149,6 +150,19 @@ class Instant(Protocol):
 
     def at_hand(self, key: bytes) -> Entry | None:
         """The entry, if it can be had without waiting; None says nothing about what ``get`` would find."""
+        ...
+
+
+@runtime_checkable
+class Conditional(Protocol):
+    """A backend that can look and change in one step, which nothing comes in between."""
+
+    async def add(self, entry: Entry) -> bool:
+        """As ``put``, unless a live entry is there already; whether it was stored."""
+        ...
+
+    async def remove(self, entry: Entry) -> bool:
+        """Delete, if what is stored under the key is still this very entry, its embedding aside; whether."""
         ...
 
 
@@ -344,6 +358,10 @@ class Dialect(Protocol):
 
     def replayable(self, body: Mapping[str, Any], response: Response) -> str | None:
         """A reason why the stored answer lacks something this request asks of a stream, or None."""
+        ...
+
+    def acts(self, response: Response) -> bool:
+        """Whether the answer asks for something to be done (tool calls), whatever it says beside."""
         ...
 
     def text(self, document: Any) -> str:

@@ -29,9 +29,10 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 count = st.integers(min_value=0, max_value=2**63 - 1)
 identifier = st.binary(min_size=32, max_size=32)
 text = st.text(max_size=50)
+spaces = st.binary(min_size=16, max_size=16)
 embeddings = st.builds(
     Embedding,
-    st.binary(min_size=16, max_size=16),
+    spaces,
     st.integers(1, 50).flatmap(lambda dim: st.binary(min_size=4 * dim, max_size=4 * dim)),
 )
 frame = st.binary(max_size=60) | st.just(b'{"choices":[{"delta":{"content":"the same again"}}]}' * 8)
@@ -48,7 +49,7 @@ entries = st.builds(
     version=st.none() | text,
     cost=st.builds(Cost, count, count, finite),
     embedding=st.none() | embeddings,
-    alias=st.none() | st.builds(Alias, identifier, finite | st.integers(-1, 1)),
+    alias=st.none() | st.builds(Alias, identifier, finite | st.integers(-1, 1), spaces),
 )
 
 
@@ -137,8 +138,8 @@ def forged_end(version: int, flags: int, size: int, end: bytes) -> bytes:
 @given(
     st.sampled_from([1, 2]),
     st.sampled_from([0b000, 0b010, 0b100, 0b110]),
-    st.integers(0, 41),
-    st.binary(max_size=41) | st.binary(min_size=41, max_size=90),
+    st.integers(0, 57),
+    st.binary(max_size=57) | st.binary(min_size=57, max_size=110),
 )
 def test_forged_embedding_and_alias_raise_nothing_but_corrupt_entry(
     version: int, flags: int, size: int, end: bytes
@@ -157,12 +158,14 @@ def test_forged_embedding_and_alias_raise_nothing_but_corrupt_entry(
         pytest.param(2, 0b010, 16, bytes(16), id="embedding without a vector"),
         pytest.param(2, 0b010, 19, bytes(19), id="part of a float"),
         pytest.param(2, 0b000, 20, bytes(20), id="embedding without its flag"),
-        pytest.param(2, 0b100, 0, bytes(39), id="alias cut off"),
-        pytest.param(2, 0b100, 0, bytes(41), id="something behind the alias"),
-        pytest.param(2, 0b100, 0, bytes(32) + b"\x7f\xf8" + bytes(6), id="similarity is not a number"),
-        pytest.param(2, 0b100, 0, bytes(32) + b"\x7f\xf0" + bytes(6), id="similarity is infinite"),
+        pytest.param(2, 0b100, 0, bytes(55), id="alias cut off"),
+        pytest.param(2, 0b100, 0, bytes(57), id="something behind the alias"),
+        pytest.param(2, 0b100, 0, bytes(40), id="alias without a space"),
+        pytest.param(2, 0b000, 0, bytes(56), id="alias without its flag"),
+        pytest.param(2, 0b100, 0, bytes(32) + b"\x7f\xf8" + bytes(22), id="similarity is not a number"),
+        pytest.param(2, 0b100, 0, bytes(32) + b"\x7f\xf0" + bytes(22), id="similarity is infinite"),
         pytest.param(2, 0b1000, 0, b"", id="unknown flag"),
-        pytest.param(1, 0b100, 0, bytes(40), id="alias in format 1"),
+        pytest.param(1, 0b100, 0, bytes(56), id="alias in format 1"),
         pytest.param(0, 0b000, 0, b"", id="format 0"),
     ],
 )
@@ -172,10 +175,10 @@ def test_impossible_embedding_or_alias_is_refused(version: int, flags: int, size
 
 
 def test_well_forged_embedding_and_alias_show_that_the_forger_works() -> None:
-    end = b"s" * 16 + b"v" * 8 + b"o" * 32 + b"\x3f\xe0" + bytes(6)
+    end = b"s" * 16 + b"v" * 8 + b"o" * 32 + b"\x3f\xe0" + bytes(6) + b"t" * 16
     found = decode(forged_end(2, 0b110, 24, end), key=b"k" * 32)
     assert found.embedding == Embedding(b"s" * 16, b"v" * 8)
-    assert found.alias == Alias(b"o" * 32, 0.5)
+    assert found.alias == Alias(b"o" * 32, 0.5, b"t" * 16)
 
 
 def test_entry_of_format_1_is_read_without_its_embedding() -> None:
@@ -327,11 +330,17 @@ ANY: dict[type, Any] = {bytearray: bytearray(16), list: [0.5] * 4, str: "k" * 32
         {"embedding": Embedding(b"s" * 16, bytes(5))},
         {"embedding": Embedding(ANY[bytearray], bytes(4))},
         {"embedding": Embedding(b"s" * 16, ANY[list])},
-        {"alias": Alias(b"short", 0.5)},
-        {"alias": Alias(ANY[str], 0.5)},
-        {"alias": Alias(b"k" * 32, float("nan"))},
-        {"alias": Alias(b"k" * 32, 10**400)},
-        {"alias": Alias(b"k" * 32, ANY[str])},
+        {"alias": Alias(b"k" * 31, 0.5, b"s" * 16)},
+        {"alias": Alias(b"k" * 33, 0.5, b"s" * 16)},
+        {"alias": Alias(ANY[str], 0.5, b"s" * 16)},
+        {"alias": Alias(b"k" * 32, float("nan"), b"s" * 16)},
+        {"alias": Alias(b"k" * 32, 10**400, b"s" * 16)},
+        {"alias": Alias(b"k" * 32, ANY[str], b"s" * 16)},
+        {"alias": Alias(b"k" * 32, True, b"s" * 16)},
+        {"alias": Alias(b"k" * 32, 0.5, b"")},
+        {"alias": Alias(b"k" * 32, 0.5, b"s" * 15)},
+        {"alias": Alias(b"k" * 32, 0.5, b"s" * 17)},
+        {"alias": Alias(b"k" * 32, 0.5, ANY[bytearray])},
     ],
 )
 def test_entry_without_a_stored_form_is_a_value_error(changes: dict[str, Any]) -> None:

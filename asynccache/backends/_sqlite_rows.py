@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from asynccache._codec import decode, encode
 from asynccache._errors import BackendError, BackendUnavailable, CorruptEntry
 from asynccache._models import Entry
+from asynccache.backends._same_entry import same_entry
 from asynccache.backends._sqlite_vectors import DamagedVector, VectorRows, embedding_of
 from asynccache.backends._stored_vector import encode_vector
 
@@ -135,6 +136,21 @@ class Rows:
             )
         for tag in entry.tags:
             connection.execute("INSERT OR IGNORE INTO tags (tag, entry) VALUES (?, ?)", (tag, identifier))
+
+    def add(self, connection: sqlite3.Connection, entry: Entry, now: float) -> bool:
+        """As ``put``, unless a live entry is there; whether it was stored. A damaged one gives way."""
+        if isinstance(self.get(connection, entry.key, now), Entry):
+            return False
+        self.put(connection, entry)
+        return True
+
+    def remove(self, connection: sqlite3.Connection, entry: Entry, now: float) -> bool:
+        """Delete the live row, if it still holds this very entry; whether."""
+        # Not their stored forms: another release may have written the same entry in other bytes.
+        found = self.get(connection, entry.key, now)
+        if not isinstance(found, Entry) or not same_entry(found, entry):
+            return False
+        return self.delete(connection, [entry.key], now) > 0
 
     def _make_room(self, connection: sqlite3.Connection, size: int) -> None:
         if size > self._max_bytes // 2:

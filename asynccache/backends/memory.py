@@ -14,6 +14,7 @@ from asynccache._clock import SystemClock
 from asynccache._errors import ConfigurationError
 from asynccache._lru import LRU
 from asynccache.backends._memory_vectors import VectorTrail
+from asynccache.backends._same_entry import same_entry
 
 if TYPE_CHECKING:
     from asynccache._models import Entry, VectorChanges, VectorGroup, VectorPage
@@ -88,15 +89,25 @@ class MemoryBackend:
         """Store, replacing; entries used least recently may have to leave."""
         self.keep(entry)
 
-    def keep(self, entry: Entry, *, seconds: float = float("inf")) -> None:
-        """As ``put``, without the coroutine, and for so many seconds from now at most."""
+    def keep(self, entry: Entry, *, seconds: float = float("inf")) -> bool:
+        """As ``put``, without the coroutine, and for so many seconds from now at most; whether it is held."""
         now = self._now()
         until = min(entry.expires_at, now + seconds)
-        if self._lru.put(entry.key, entry, weight=size_of(entry), until=until, now=now):
-            for tag in entry.tags:
-                self._tagged.setdefault(tag, set()).add(entry.key)
-            if entry.embedding is not None:
-                self._trail.came(entry, entry.embedding.space)
+        if not self._lru.put(entry.key, entry, weight=size_of(entry), until=until, now=now):
+            return False
+        for tag in entry.tags:
+            self._tagged.setdefault(tag, set()).add(entry.key)
+        if entry.embedding is not None:
+            self._trail.came(entry, entry.embedding.space)
+        return True
+
+    async def add(self, entry: Entry) -> bool:
+        """As ``put``, unless a live entry is there already; whether it is held now."""
+        return not self.holds(entry.key) and self.keep(entry)
+
+    def holds(self, key: bytes) -> bool:
+        """True when a live entry is there. Looking is no use of it."""
+        return self._lru.peek(key, self._now()) is not None
 
     async def delete(self, keys: Collection[bytes]) -> int:
         """Remove; the number of live entries that were there."""
@@ -106,6 +117,15 @@ class MemoryBackend:
         """As ``delete``, without the coroutine."""
         now = self._now()
         return sum(self._lru.pop(key, now) is not None for key in keys)
+
+    async def remove(self, entry: Entry) -> bool:
+        """Remove, if what is held is still this very entry, its embedding aside; whether."""
+        return self.discard(entry)
+
+    def discard(self, entry: Entry) -> bool:
+        """As ``remove``, without the coroutine."""
+        held = self._lru.peek(entry.key, self._now())
+        return held is not None and same_entry(held, entry) and self.drop([entry.key]) > 0
 
     async def delete_tagged(self, tags: Collection[str]) -> int:
         """Remove entries carrying any of the tags; the number of live ones removed."""

@@ -262,6 +262,17 @@ class SqliteBackend:
         """
         await self._submit_write(_nothing)  # the queue keeps its order
 
+    async def add(self, entry: Entry) -> bool:
+        """As ``put``, unless a live entry is there, of this process or another; whether it was stored.
+
+        Committed on return, also when writing behind. Raises as ``put``.
+        """
+        return await self._submit_write(partial(self._rows.add, entry=entry, now=self._clock.now()))
+
+    async def remove(self, entry: Entry) -> bool:
+        """Delete, if the row still holds this very entry, its embedding aside; whether. Raises as ``put``."""
+        return await self._submit_write(partial(self._rows.remove, entry=entry, now=self._clock.now()))
+
     async def delete(self, keys: Collection[bytes]) -> int:
         """Remove; the number of entries that were there. Raises as ``put``."""
         return await self._submit_write(partial(self._rows.delete, keys=tuple(keys), now=self._clock.now()))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from asynccache._errors import BackendError, ConfigurationError
-from asynccache._protocols import Clearable, Managed, Measurable, Taggable, Vectors
+from asynccache._protocols import Clearable, Conditional, Managed, Measurable, Taggable, Vectors
+from asynccache.backends._same_entry import same_entry
 from asynccache.backends.memory import MAX_BYTES, MAX_ENTRIES, MemoryBackend
 
 if TYPE_CHECKING:
@@ -27,6 +30,19 @@ class _Flushable(Protocol):
     async def flush(self) -> None: ...
 
 
+class _Claim:
+    """Leave to fill the front with what the back is about to say of a key.
+
+    Args:
+        writing: the entry being written; None for a read.
+    """
+
+    __slots__ = ("writing",)
+
+    def __init__(self, writing: Entry | None = None) -> None:
+        self.writing: Final = writing
+
+
 class Tiered:
     """Reads from a memory first, then from the store behind it, and keeps what it found in the memory.
 
@@ -40,7 +56,7 @@ class Tiered:
     after ``front_ttl`` (measured by the wall clock).
 
     The front keeps no embeddings: they are read from the back, through this object where the back is
-    one of ``Vectors``.
+    one of ``Vectors``. It is ``Conditional`` where the back is: an entry in either counts as there.
 
     Args:
         front: the memory; nobody else should write to it.
@@ -58,10 +74,17 @@ class Tiered:
         self._front: Final = front
         self._back: Final = back
         self._front_ttl: Final = front_ttl
-        # Who may fill the front with what the back is about to say, by key. A read claims a key that
-        # nobody has claimed, a write takes the claim over, a removal voids it. Only the holder fills.
-        self._claims: Final[dict[bytes, object]] = {}
-        if isinstance(back, Vectors):  # only then: whether this object has vectors is asked by isinstance
+        # Who may fill the front, by key. A read claims a key that nobody has claimed, a put takes the
+        # claim over, an add only from a read, a removal voids it. Only the holder fills.
+        self._claims: Final[dict[bytes, _Claim]] = {}
+        # Puts under way, by key. One whose claim was voided may yet replace what the back says now:
+        # until it is over nobody but a put claims the key.
+        self._puts: Final[Counter[bytes]] = Counter()
+        # What this object can do is asked by isinstance, so it has these only where the back has them.
+        if isinstance(back, Conditional):
+            self.add = partial(self._add, back)
+            self.remove = partial(self._remove, back)
+        if isinstance(back, Vectors):
             self.index_folder = back.index_folder
             self.vector_groups = back.vector_groups
             self.vectors = back.vectors
@@ -81,9 +104,9 @@ class Tiered:
         entry = self._front.find(key)
         if entry is not None:
             return entry
-        if key in self._claims:
+        if key in self._claims or key in self._puts:
             return await self._back.get(key)
-        claim = self._claims[key] = object()
+        claim = self._claims[key] = _Claim()
         try:
             entry = await self._back.get(key)
             if entry is not None and self._claims.get(key) is claim:
@@ -101,9 +124,10 @@ class Tiered:
         found = {key: self._front.find(key) for key in keys}
         missing = [key for key, entry in found.items() if entry is None]
         if missing:
-            claim = object()
+            claim = _Claim()
             for key in missing:
-                self._claims.setdefault(key, claim)
+                if key not in self._puts:
+                    self._claims.setdefault(key, claim)
             try:
                 for key, entry in zip(missing, await self._back.get_many(missing), strict=True):
                     found[key] = entry
@@ -117,7 +141,8 @@ class Tiered:
     async def put(self, entry: Entry) -> None:
         """Store in the back, then in the front; in the front also when the back raises BackendError."""
         key = entry.key
-        claim = self._claims[key] = object()
+        claim = self._claims[key] = _Claim(entry)
+        self._puts[key] += 1
         try:
             try:
                 await self._back.put(entry)
@@ -126,6 +151,41 @@ class Tiered:
                     self._keep(entry)
         finally:
             self._release(key, claim)
+            self._puts[key] -= 1
+            if not self._puts[key]:
+                del self._puts[key]
+
+    async def _add(self, back: Conditional, entry: Entry) -> bool:
+        """Store in both, unless either has a live entry; nothing is kept in the front alone."""
+        key = entry.key
+        if self._front.holds(key):  # perhaps an answer that the back refused
+            return False
+        claim = _Claim(entry)
+        holder = self._claims.get(key)
+        if key not in self._puts and (holder is None or holder.writing is None):
+            self._claims[key] = claim
+        try:
+            added = await back.add(entry)
+            if added and self._claims.get(key) is claim:
+                self._keep(entry)
+        finally:
+            self._release(key, claim)
+        return added
+
+    async def _remove(self, back: Conditional, entry: Entry) -> bool:
+        """Remove from both, where it is still this very entry; whether it was in either."""
+        key = entry.key
+        removed = False
+        try:
+            removed = await back.remove(entry)
+        finally:
+            in_front = self._front.discard(entry)
+            claim = self._claims.get(key)
+            # A read may have been told of the entry. A write of another one goes on.
+            if claim is not None and (claim.writing is None or same_entry(claim.writing, entry)):
+                del self._claims[key]
+                self._front.drop([key])  # the write would have replaced it
+        return removed or in_front
 
     async def delete(self, keys: Collection[bytes]) -> int:
         """Remove from both."""
@@ -188,7 +248,7 @@ class Tiered:
             entry = replace(entry, embedding=None)
         self._front.keep(entry, seconds=self._front_ttl)
 
-    def _release(self, key: bytes, claim: object) -> None:
+    def _release(self, key: bytes, claim: _Claim) -> None:
         if self._claims.get(key) is claim:
             del self._claims[key]
 

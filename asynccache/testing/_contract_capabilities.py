@@ -4,17 +4,152 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
-from asynccache._protocols import Backend, Clearable, Managed, Measurable, Taggable
+from asynccache._models import Alias, Cost, Response
+from asynccache._protocols import Backend, Clearable, Conditional, Managed, Measurable, Taggable, Vectors
+from asynccache.testing._mirror import Mirror
 from asynccache.testing.clock import FakeClock
-from asynccache.testing.entries import make_entry
+from asynccache.testing.entries import ABSENT, SPACE, make_embedding, make_entry, same
 
 __all__ = ["CapabilityContract"]
 
 
 class CapabilityContract:
-    """What a backend promises by being Taggable, Clearable, Measurable or Managed."""
+    """What a backend promises by being Conditional, Taggable, Clearable, Measurable or Managed."""
+
+    @pytest.fixture
+    def conditional(self, backend: Backend) -> Conditional:
+        """The backend under test, once more."""
+        if not isinstance(backend, Conditional):
+            pytest.skip("the backend cannot look and change in one step")
+        return backend
+
+    async def test_add_stores_where_nothing_is(
+        self, backend: Backend, conditional: Conditional, clock: FakeClock
+    ) -> None:
+        for entry in (
+            make_entry(1, created_at=clock.now()),
+            make_entry(2, created_at=clock.now() + 1, embedding=make_embedding(2)),
+            make_entry(
+                3, created_at=clock.now() + 2, response=Response(b""), alias=Alias(ABSENT, 0.5, SPACE)
+            ),
+        ):
+            assert await conditional.add(entry) is True
+            assert same(await backend.get(entry.key), entry)
+            assert [found async for found in backend.scan()][-1] == entry
+        if isinstance(backend, Taggable):
+            assert await backend.delete_tagged(["tag-1"]) == 1
+
+    async def test_add_leaves_a_live_entry_as_it_is(
+        self, backend: Backend, conditional: Conditional, clock: FakeClock
+    ) -> None:
+        answer = make_entry(1, created_at=clock.now(), ttl=5.0, tags=("answer",))
+        other = make_entry(1, created_at=clock.now() + 1, response=Response(b""), ttl=50.0, tags=("other",))
+        await backend.put(answer)
+        for _ in range(2):
+            assert await conditional.add(other) is False
+            assert await conditional.add(answer) is False
+            assert await backend.get(answer.key) == answer
+            assert [entry async for entry in backend.scan()] == [answer]
+        if isinstance(backend, Taggable):
+            assert await backend.delete_tagged(["other"]) == 0
+        clock.advance(4.75)
+        assert await conditional.add(other) is False
+        assert await backend.get(answer.key) == answer
+        clock.advance(0.25)
+        assert await backend.get(answer.key) is None
+
+    async def test_expired_entry_gives_way_to_an_added_one(
+        self, backend: Backend, conditional: Conditional, clock: FakeClock
+    ) -> None:
+        old = make_entry(1, created_at=clock.now(), ttl=5.0, tags=("old",), embedding=make_embedding(1))
+        new = make_entry(1, created_at=clock.now(), response=Response(b"new"), ttl=50.0, tags=("new",))
+        await backend.put(old)
+        clock.advance(5)
+        assert await conditional.add(new) is True
+        assert await backend.get(new.key) == new
+        assert [entry async for entry in backend.scan()] == [new]
+        if isinstance(backend, Taggable):
+            assert await backend.delete_tagged(["old"]) == 0
+            assert await backend.delete_tagged(["new"]) == 1
+
+    async def test_remove_takes_away_the_very_entry_its_embedding_aside(
+        self, backend: Backend, conditional: Conditional, clock: FakeClock
+    ) -> None:
+        bystander = make_entry(1, created_at=clock.now())
+        bare = make_entry(2, created_at=clock.now())
+        embedded = replace(bare, embedding=make_embedding(2))
+        moved = replace(bare, embedding=make_embedding(3))
+        await backend.put(bystander)
+        for stored in (bare, embedded):
+            for doomed in (bare, embedded, moved):
+                await backend.put(stored)
+                assert await conditional.remove(doomed) is True
+                assert await backend.get(stored.key) is None
+                assert await conditional.remove(doomed) is False
+                assert await backend.get(bystander.key) == bystander
+        assert await conditional.remove(make_entry(3, created_at=clock.now())) is False
+        assert [entry async for entry in backend.scan()] == [bystander]
+        if isinstance(backend, Taggable):
+            assert await backend.delete_tagged(["tag-2"]) == 0
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            pytest.param({"response": Response(b'{"answer": 2}')}, id="body"),
+            pytest.param({"response": Response(b'{"answer": 1}', (b"frame",))}, id="frames"),
+            pytest.param({"response": Response(b""), "alias": Alias(ABSENT, 0.5, SPACE)}, id="alias"),
+            pytest.param({"created_at": 1_700_000_000.0 + 2**-20}, id="created_at"),
+            pytest.param({"ttl": None}, id="ttl"),
+            pytest.param({"partition": ABSENT}, id="partition"),
+            pytest.param({"dialect": "messages"}, id="dialect"),
+            pytest.param({"question": None}, id="question"),
+            pytest.param({"tags": ("all",)}, id="tags"),
+            pytest.param({"version": "v2"}, id="version"),
+            pytest.param({"cost": Cost(10, 1, 0.5)}, id="cost"),
+        ],
+    )
+    async def test_remove_leaves_another_entry_as_it_is(
+        self, backend: Backend, conditional: Conditional, clock: FakeClock, fields: dict[str, Any]
+    ) -> None:
+        read = make_entry(1, created_at=clock.now(), response=Response(b'{"answer": 1}'))
+        fresh = replace(read, **fields)
+        for stored, doomed in ((fresh, read), (read, fresh)):
+            await backend.put(stored)
+            assert await conditional.remove(doomed) is False
+            assert await backend.get(stored.key) == stored
+
+    async def test_removed_entry_can_be_added_again(
+        self, backend: Backend, conditional: Conditional, clock: FakeClock
+    ) -> None:
+        entry = make_entry(1, created_at=clock.now())
+        for _ in range(3):
+            assert await conditional.add(entry) is True
+            assert await backend.get(entry.key) == entry
+            assert await conditional.remove(entry) is True
+            assert await backend.get(entry.key) is None
+
+    async def test_vector_comes_with_what_was_added_and_goes_with_what_was_removed(
+        self, backend: Backend, conditional: Conditional, clock: FakeClock
+    ) -> None:
+        if not isinstance(backend, Vectors):
+            pytest.skip("the backend's vectors cannot be read apart")
+        mirror, entry = Mirror(), make_entry(1, created_at=clock.now(), embedding=make_embedding(1))
+        await mirror.read(backend)
+        assert await conditional.add(entry)
+        assert not await conditional.add(replace(entry, embedding=make_embedding(2)))
+        await mirror.follow(backend)
+        assert mirror.live(clock.now()) == Mirror.of([entry])
+        assert not await conditional.remove(replace(entry, version="v2"))
+        await mirror.follow(backend)
+        assert mirror.live(clock.now()) == Mirror.of([entry])
+        assert await conditional.remove(replace(entry, embedding=None))
+        await mirror.follow(backend)
+        assert mirror.live(clock.now()) == {}
 
     async def test_delete_tagged_removes_whatever_has_any_of_the_tags(
         self, backend: Backend, clock: FakeClock

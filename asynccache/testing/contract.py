@@ -18,7 +18,7 @@ from asynccache.testing._contract_concurrency import ConcurrencyContract
 from asynccache.testing._contract_vectors import VectorContract
 from asynccache.testing._opened import opened
 from asynccache.testing.clock import FakeClock
-from asynccache.testing.entries import ABSENT, make_embedding, make_entry, same
+from asynccache.testing.entries import ABSENT, SPACE, make_embedding, make_entry, same
 from asynccache.testing.model import run_against_model
 
 __all__ = ["BackendContract"]
@@ -40,8 +40,9 @@ class BackendContract(CapabilityContract, ConcurrencyContract, VectorContract, C
                 return Shelf(tmp_path / "shelf", clock=clock)
 
     Each test gets a backend of its own, opened, on asyncio and (where installed) on uvloop. What a
-    backend can do beside the ``Backend`` protocol is tested when it is an instance of ``Taggable``,
-    ``Clearable``, ``Measurable``, ``Vectors`` or ``Managed``. Its budget must hold 300 small entries.
+    backend can do beside the ``Backend`` protocol is tested when it is an instance of ``Conditional``,
+    ``Taggable``, ``Clearable``, ``Measurable``, ``Vectors`` or ``Managed``. Its budget must hold 300
+    small entries.
 
     Needs pytest, hypothesis and anyio's pytest plugin (it comes with anyio).
     """
@@ -107,7 +108,7 @@ class BackendContract(CapabilityContract, ConcurrencyContract, VectorContract, C
             pytest.param({"question": "\0 ' \U0001f600 \n"}, id="odd question"),
             pytest.param({"cost": Cost(2**40, 2**40, 0.1 + 0.2)}, id="large cost"),
             pytest.param({"dialect": "messages"}, id="another dialect"),
-            pytest.param({"response": Response(b""), "alias": Alias(ABSENT, 0.1 + 0.2)}, id="alias"),
+            pytest.param({"response": Response(b""), "alias": Alias(ABSENT, 0.1 + 0.2, SPACE)}, id="alias"),
         ],
     )
     async def test_entry_comes_back_whole(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +24,7 @@ from hypothesis.stateful import (
 )
 
 from asynccache._models import Entry, Response
-from asynccache._protocols import Backend, Clearable, Clock, Managed, Taggable, Vectors
+from asynccache._protocols import Backend, Clearable, Clock, Conditional, Managed, Taggable, Vectors
 from asynccache.testing._mirror import Mirror
 from asynccache.testing.clock import FakeClock
 from asynccache.testing.entries import make_embedding, same
@@ -72,6 +73,7 @@ class _History(RuleBasedStateMachine):
         self._opened = ExitStack()
         self._backend: Backend
         self._stamp = 0
+        self._made: list[Entry] = []  # every one that was ever to be stored; no two are equal
         self._mirror = Mirror()  # what an index over the backend would hold
 
     @initialize()
@@ -86,14 +88,36 @@ class _History(RuleBasedStateMachine):
     @rule(batch=st.lists(puts, min_size=1, max_size=4), followed=st.booleans())
     def put(self, batch: list[dict[str, Any]], *, followed: bool) -> None:
         for fields in batch:
-            self._stamp += 1  # tells entries of one instant apart in their order
-            created_at = self._clock.now() - fields["age"] + self._stamp / 2**20
-            told = {name: value for name, value in fields.items() if name != "age"}
-            entry = Entry(dialect="chat.completions", created_at=created_at, **told)
+            entry = self._make(fields)
             self._portal.call(self._backend.put, entry)
             self._model[entry.key] = entry
         if followed and isinstance(self._backend, Vectors):
             self.follow()
+
+    @precondition(lambda self: isinstance(self._backend, Conditional))
+    @rule(fields=puts)
+    def add(self, fields: dict[str, Any]) -> None:
+        assert isinstance(self._backend, Conditional)
+        entry = self._make(fields)
+        there = entry.key in self._live()
+        added = self._portal.call(self._backend.add, entry)
+        # What nobody will ever find may be stored or not.
+        assert added is not there or (not there and entry.expires_at <= self._clock.now())
+        if added:
+            self._model[entry.key] = entry
+
+    @precondition(lambda self: self._made and isinstance(self._backend, Conditional))
+    @rule(ago=st.integers(0, 5), bare=st.booleans())
+    def remove(self, ago: int, *, bare: bool) -> None:
+        assert isinstance(self._backend, Conditional)
+        entry = self._made[-1 - ago % len(self._made)]
+        removed = self._portal.call(self._backend.remove, replace(entry, embedding=None) if bare else entry)
+        held = self._model.get(entry.key) is entry
+        live = self._live().get(entry.key) is entry
+        # A backend may count the expired entries that have not left it yet.
+        assert live <= removed <= held
+        if removed:
+            self._forget({entry.key})
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 2.0, 10.0]))
     def let_time_pass(self, seconds: float) -> None:
@@ -156,6 +180,14 @@ class _History(RuleBasedStateMachine):
     def reopen(self) -> None:
         self._opened.close()
         self.open()
+
+    def _make(self, fields: dict[str, Any]) -> Entry:
+        self._stamp += 1  # tells entries of one instant apart in their order
+        created_at = self._clock.now() - fields["age"] + self._stamp / 2**20
+        told = {name: value for name, value in fields.items() if name != "age"}
+        entry = Entry(dialect="chat.completions", created_at=created_at, **told)
+        self._made.append(entry)
+        return entry
 
     async def _scan(self, partition: bytes | None) -> list[Entry]:
         return [entry async for entry in self._backend.scan(partition)]

@@ -12,7 +12,16 @@ import pytest
 
 from asynccache._errors import ConfigurationError
 from asynccache._models import Alias, Cost, Embedding, Entry, Response
-from asynccache._protocols import Backend, Clearable, Clock, Managed, Measurable, Taggable, Vectors
+from asynccache._protocols import (
+    Backend,
+    Clearable,
+    Clock,
+    Conditional,
+    Managed,
+    Measurable,
+    Taggable,
+    Vectors,
+)
 from asynccache.backends import MemoryBackend
 from asynccache.backends.memory import size_of
 from asynccache.testing import BackendContract, FakeClock, make_entry
@@ -38,7 +47,7 @@ def run_without_loop(coroutine: Any) -> Any:
 
 def test_it_has_every_capability() -> None:
     backend = MemoryBackend()
-    for capability in (Taggable, Clearable, Measurable, Vectors, Managed):
+    for capability in (Conditional, Taggable, Clearable, Measurable, Vectors, Managed):
         assert isinstance(backend, capability)
 
 
@@ -189,7 +198,7 @@ def real_entry(number: int, *, frames: int, tags: int) -> Entry:
         tags=("everything", *(f"document-{number}-{n}" for n in range(tags)))[: tags + 1],
         cost=Cost(prompt_tokens=1000 + number, completion_tokens=2000 + number, seconds=number / 3),
         embedding=Embedding(SPACE, os.urandom(1536)) if number % 2 else None,
-        alias=Alias(os.urandom(32), number / 7) if number % 3 == 0 else None,
+        alias=Alias(os.urandom(32), number / 7, os.urandom(16)) if number % 3 == 0 else None,
     )
 
 
@@ -222,7 +231,7 @@ def test_every_part_of_an_entry_counts() -> None:
         {"question": "q" * 1000},
         {"tags": ("t" * 1000,)},
         {"embedding": Embedding(SPACE, bytes(1000))},
-        {"alias": Alias(bytes(1000), 0.5)},
+        {"alias": Alias(bytes(1000), 0.5, SPACE)},
     ]
     for fields in changes:
         larger = make_entry(created_at=0, **{"tags": (), "question": None, "embedding": None, **fields})

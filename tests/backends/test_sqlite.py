@@ -16,9 +16,11 @@ from typing import Any
 
 import pytest
 
+from asynccache import _codec
+from asynccache._codec import encode
 from asynccache._errors import BackendError, BackendUnavailable, ConfigurationError
 from asynccache._models import Response
-from asynccache._protocols import Backend, Clearable, Clock, Managed, Measurable, Taggable
+from asynccache._protocols import Backend, Clearable, Clock, Conditional, Managed, Measurable, Taggable
 from asynccache.backends._sqlite_lane import Lane
 from asynccache.backends._sqlite_thread import DatabaseThread
 from asynccache.backends.sqlite import SqliteBackend
@@ -76,7 +78,7 @@ async def submit(lane: Lane, work: Callable[[sqlite3.Connection], Any]) -> Any:
 
 
 def test_it_has_every_capability(path: Path) -> None:
-    for capability in (Taggable, Clearable, Measurable, Managed):
+    for capability in (Conditional, Taggable, Clearable, Measurable, Managed):
         assert isinstance(SqliteBackend(path), capability)
 
 
@@ -171,6 +173,78 @@ async def test_one_bad_entry_does_not_fail_its_batch(backend: SqliteBackend, clo
             assert not isinstance(result, BackendUnavailable)
     assert await backend.get_many([entry.key for entry in good]) == good
     assert (await backend.measure())["entries"] == len(good)
+
+
+async def test_add_sees_what_was_queued_before_it(backend: SqliteBackend, clock: FakeClock) -> None:
+    one, two, three = (make_entry(1, created_at=clock.now(), version=str(n)) for n in range(3))
+    outcomes = await in_one_batch(
+        backend._writer,
+        backend.add(one),
+        backend.add(two),
+        backend.remove(one),
+        backend.remove(one),
+        backend.add(three),
+        backend.put(two),
+        backend.remove(three),
+    )
+    assert outcomes == [True, False, True, False, True, None, False]
+    assert await backend.get(two.key) == two
+
+
+async def test_add_waits_for_its_commit_when_writing_behind(path: Path, clock: FakeClock) -> None:
+    backend = SqliteBackend(path, write_behind=True, clock=clock)
+    answer, alias = (make_entry(1, created_at=clock.now(), version=version) for version in ("a", "b"))
+    async with backend.lifespan():
+        with held(backend._writer):
+            await backend.put(answer)
+            adding = asyncio.ensure_future(backend.add(alias))
+            removing = asyncio.ensure_future(backend.remove(alias))
+            await asyncio.sleep(0.02)
+            assert not adding.done()
+            assert not removing.done()
+        assert await adding is False
+        assert await removing is False
+        assert await backend.get(answer.key) == answer
+
+
+async def test_add_raises_what_put_raises(backend: SqliteBackend, clock: FakeClock) -> None:
+    with pytest.raises(BackendError):
+        await backend.add(make_entry(created_at=clock.now(), question="\ud800"))
+    assert await backend.get(make_entry(created_at=0).key) is None
+
+
+async def test_damaged_entry_gives_way_to_an_added_one_and_is_not_removed(
+    backend: SqliteBackend, clock: FakeClock
+) -> None:
+    entry = make_entry(created_at=clock.now())
+    new = make_entry(created_at=clock.now(), version="new")
+    await backend.put(entry)
+    await backend._writer.submit(
+        lambda connection: connection.execute("UPDATE entries SET value = substr(value, 2)").rowcount
+    )
+    assert await backend.remove(entry) is False
+    assert await backend.add(new) is True
+    assert await backend.get(new.key) == new
+
+
+async def test_entry_stored_in_other_bytes_is_still_the_very_entry(
+    backend: SqliteBackend, clock: FakeClock
+) -> None:
+    frames = tuple(b'{"choices":[{"delta":{"content":"word %d"}}]}' % n for n in range(100))
+    entry = make_entry(created_at=clock.now(), response=Response(b"{}", frames))
+    stored = encode(entry, embedding=False)
+
+    def otherwise(connection: sqlite3.Connection) -> bytes:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_codec, "_LEVEL", 9)  # as another zlib would
+            value = encode(entry, embedding=False)
+        connection.execute("UPDATE entries SET value = ?", (value,))
+        return value
+
+    await backend.put(entry)
+    assert await backend._writer.submit(otherwise) != stored
+    assert await backend.remove(entry) is True
+    assert await backend.get(entry.key) is None
 
 
 async def test_error_of_a_bad_entry_does_not_quote_it(backend: SqliteBackend, clock: FakeClock) -> None:

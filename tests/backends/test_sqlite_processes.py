@@ -86,6 +86,91 @@ def test_four_processes_write_one_file_without_an_error_or_a_loss(tmp_path: Path
     assert measured["set_aside"] == 0
 
 
+KEYS = 300
+
+RIVAL = """
+import asyncio, sys, time
+from asynccache.backends.sqlite import SqliteBackend
+from asynccache.testing import make_entry
+
+KEYS = {KEYS}
+
+async def use(backend, number, who):
+    mine = make_entry(number, created_at=1e9, ttl=None, version=str(who))
+    alias = make_entry(number, created_at=1e9, ttl=None, version="alias")
+    if number < KEYS:  # both add
+        if await backend.add(mine):
+            print(number)
+    elif number % 2 == who:  # one puts, while the other ...
+        await backend.put(mine)
+    elif number < 2 * KEYS:
+        await backend.add(alias)
+    else:
+        await backend.remove(alias)
+
+async def main():
+    backend = SqliteBackend(sys.argv[1], op_timeout=20)
+    who = int(sys.argv[2])
+    async with backend.lifespan():
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for first in range(0, 3 * KEYS, 4):
+            await asyncio.gather(*(use(backend, first + n, who) for n in range(4)))
+
+asyncio.run(main())
+""".replace("{KEYS}", str(KEYS))
+
+
+def test_two_processes_look_and_change_in_one_step(tmp_path: Path) -> None:
+    path = tmp_path / "cache.sqlite"
+
+    async def prepare() -> None:
+        backend = SqliteBackend(path)
+        async with backend.lifespan():
+            for number in range(2 * KEYS, 3 * KEYS):
+                await backend.put(make_entry(number, created_at=1e9, ttl=None, version="alias"))
+
+    async def read_back() -> list[str | None]:
+        backend = SqliteBackend(path, op_timeout=20)
+        async with backend.lifespan():
+            found = await backend.get_many([make_entry(n, created_at=0).key for n in range(3 * KEYS)])
+        return [None if entry is None else entry.version for entry in found]
+
+    asyncio.run(prepare())
+    rivals = [
+        subprocess.Popen(
+            [sys.executable, "-c", RIVAL, str(path), str(who)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for who in (0, 1)
+    ]
+    won: list[set[int]] = []
+    try:
+        for rival in rivals:
+            assert rival.stdout is not None
+            assert rival.stdout.readline() == "ready\n"
+        for rival in rivals:
+            assert rival.stdin is not None
+            rival.stdin.write("go\n")
+            rival.stdin.flush()
+        for rival in rivals:
+            out, err = rival.communicate(timeout=50)
+            assert rival.returncode == 0, err
+            won.append({int(line) for line in out.split()})
+    finally:
+        for rival in rivals:
+            rival.kill()
+            rival.communicate()
+    stored = asyncio.run(read_back())
+    assert not won[0] & won[1]
+    assert won[0] | won[1] == set(range(KEYS))
+    assert stored[:KEYS] == [str(int(number in won[1])) for number in range(KEYS)]
+    assert stored[KEYS:] == [str(number % 2) for number in range(KEYS, 3 * KEYS)]
+
+
 FORK = multiprocessing.get_context("fork")
 
 

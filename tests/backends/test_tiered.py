@@ -14,7 +14,7 @@ from anyio.lowlevel import checkpoint
 from asynccache._clock import SystemClock
 from asynccache._errors import BackendError, BackendUnavailable, ConfigurationError
 from asynccache._models import Entry, Response
-from asynccache._protocols import Backend, Clock, Vectors
+from asynccache._protocols import Backend, Clock, Conditional, Vectors
 from asynccache.backends import MemoryBackend, SqliteBackend, Tiered
 from asynccache.testing import BackendContract, FakeClock, cancel_at_every_step, make_entry
 from asynccache.testing._mirror import all_changes, all_vectors
@@ -37,6 +37,12 @@ class Slow(MemoryBackend):
 
     async def put(self, entry: Entry) -> None:
         return await slowly(super().put, entry)
+
+    async def add(self, entry: Entry) -> bool:
+        return await slowly(super().add, entry)
+
+    async def remove(self, entry: Entry) -> bool:
+        return await slowly(super().remove, entry)
 
     async def delete(self, keys: Collection[bytes]) -> int:
         return await slowly(super().delete, keys)
@@ -226,6 +232,13 @@ def test_it_has_vectors_where_the_back_has_them(tmp_path: Path, clock: FakeClock
         assert tiered.index_folder == folder
     for bare in (Bare(), WithoutVectors(clock), Stepped(clock)):
         assert not isinstance(Tiered(MemoryBackend(), bare), Vectors)
+
+
+def test_it_is_conditional_where_the_back_is(path: Path, clock: FakeClock) -> None:
+    for back in (MemoryBackend(), SqliteBackend(path), Tiered(MemoryBackend(), MemoryBackend())):
+        assert isinstance(Tiered(MemoryBackend(), back), Conditional)
+    for bare in (Bare(), WithoutVectors(clock), Stepped(clock), Tiered(MemoryBackend(), Bare())):
+        assert not isinstance(Tiered(MemoryBackend(), bare), Conditional)
 
 
 async def test_vectors_are_the_backs(clock: FakeClock) -> None:
@@ -528,6 +541,7 @@ async def test_cancelled_calls_leave_no_claim(clock: FakeClock) -> None:
         lambda: tiered.get_many([entry.key]),
         lambda: tiered.put(entry),
         lambda: tiered.delete([entry.key]),
+        lambda: tiered.remove(entry),
     ):
         assert await cancel_at_every_step(make, check) == 2
 

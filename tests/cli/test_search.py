@@ -165,7 +165,10 @@ def test_expired_questions_are_not_shown_and_aliases_are_said_to_be_such(
 
     answer = anyio.run(stored)
     alias = replace(
-        answer, key=b"a" * 32, alias=Alias(answer.key, 0.99), response=replace(answer.response, body=b"")
+        answer,
+        key=b"a" * 32,
+        alias=Alias(answer.key, 0.99, b"s" * 16),
+        response=replace(answer.response, body=b""),
     )
     expired = replace(answer, key=b"\xff" * 32, created_at=answer.created_at - 100, ttl=1.0)
     anyio.run(put, alias, expired)

@@ -310,6 +310,131 @@ class Persistent(MemoryBackend):
         await super().put(entry)
         self._shelf[entry.key] = entry
 
+    async def add(self, entry: Entry) -> bool:
+        added = await super().add(entry)
+        if added:
+            self._shelf[entry.key] = entry
+        return added
+
+
+# Broken in looking and changing in one step:
+
+
+class LosesAddedEmbeddings(MemoryBackend):
+    async def add(self, entry: Entry) -> bool:
+        return await super().add(replace(entry, embedding=None))
+
+
+class AddsByPutting(MemoryBackend):
+    async def add(self, entry: Entry) -> bool:
+        await self.put(entry)
+        return True
+
+
+class LetsTheDeadHoldTheirPlace(MemoryBackend):
+    """As a unique index does, which knows nothing of expiry."""
+
+    async def add(self, entry: Entry) -> bool:
+        return self._held(entry.key) is None and self.keep(entry)
+
+
+class ComparesEmbeddings(MemoryBackend):
+    async def remove(self, entry: Entry) -> bool:
+        return self._lru.peek(entry.key, self._now()) == entry and self.drop([entry.key]) > 0
+
+
+class RemovesByKey(MemoryBackend):
+    async def remove(self, entry: Entry) -> bool:
+        return self.drop([entry.key]) > 0
+
+
+class RemovesByStamp(MemoryBackend):
+    """Takes two entries of one instant for one."""
+
+    async def remove(self, entry: Entry) -> bool:
+        held = self._lru.peek(entry.key, self._now())
+        return held is not None and held.created_at == entry.created_at and self.drop([entry.key]) > 0
+
+
+class RemembersTheRemoved(MemoryBackend):
+    """What was removed once cannot be added again."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock=clock)
+        self.removed: set[bytes] = set()
+
+    async def add(self, entry: Entry) -> bool:
+        return entry.key not in self.removed and await super().add(entry)
+
+    async def remove(self, entry: Entry) -> bool:
+        self.removed.add(entry.key)
+        return await super().remove(entry)
+
+
+class TakesTheVectorOfTheRefused(MemoryBackend):
+    """A refused entry leaves its embedding to the one that is there."""
+
+    async def add(self, entry: Entry) -> bool:
+        held = self._lru.peek(entry.key, self._now())
+        if held is None:
+            return await super().add(entry)
+        self.keep(replace(held, embedding=entry.embedding))
+        return False
+
+
+class LooksBeforeItAdds(MemoryBackend):
+    async def add(self, entry: Entry) -> bool:
+        if await self.get(entry.key) is not None:
+            return False
+        await checkpoint()
+        await self.put(entry)
+        return True
+
+
+class LooksBeforeItRemoves(MemoryBackend):
+    async def remove(self, entry: Entry) -> bool:
+        held = await self.get(entry.key)
+        if held is None or replace(held, embedding=None) != replace(entry, embedding=None):
+            return False
+        await checkpoint()
+        return await self.delete([entry.key]) > 0
+
+
+class LetsTwoWin(MemoryBackend):
+    """Stores only one of several, and tells each that it was the one."""
+
+    async def add(self, entry: Entry) -> bool:
+        free = not self.holds(entry.key)
+        await checkpoint()
+        await super().add(entry)
+        return free
+
+
+class TearsWhatItAdds(MemoryBackend):
+    """A cancelled add leaves half an entry."""
+
+    async def add(self, entry: Entry) -> bool:
+        if not await super().add(replace(entry, response=Response(b""))):
+            return False
+        await checkpoint()
+        await self.put(entry)
+        return True
+
+
+class KeepsItsRemovalLock(MemoryBackend):
+    held = False
+
+    async def remove(self, entry: Entry) -> bool:
+        self.held = True
+        await checkpoint()
+        self.held = False
+        return await super().remove(entry)
+
+    async def put(self, entry: Entry) -> None:
+        if self.held:
+            raise TimeoutError("waited for a lock that nobody will release")
+        await super().put(entry)
+
 
 # Broken in what an index builds on:
 
@@ -531,6 +656,19 @@ BROKEN = {
     MixesWriters: "test_one_key_written_by_many_holds_one_whole_entry",
     KeepsItsDeletionLock: "test_cancelled_delete_leaves_it_usable",
     Persistent: "test_entries_outlive_the_lifespan",
+    LosesAddedEmbeddings: "test_add_stores_where_nothing_is",
+    AddsByPutting: "test_add_leaves_a_live_entry_as_it_is",
+    LetsTheDeadHoldTheirPlace: "test_expired_entry_gives_way_to_an_added_one",
+    ComparesEmbeddings: "test_remove_takes_away_the_very_entry_its_embedding_aside",
+    RemovesByKey: "test_remove_leaves_another_entry_as_it_is",
+    RemovesByStamp: "test_remove_leaves_another_entry_as_it_is",
+    RemembersTheRemoved: "test_removed_entry_can_be_added_again",
+    TakesTheVectorOfTheRefused: "test_vector_comes_with_what_was_added_and_goes_with_what_was_removed",
+    LooksBeforeItAdds: "test_what_was_put_stays_whatever_was_added_at_the_time",
+    LooksBeforeItRemoves: "test_what_was_put_stays_whatever_was_removed_at_the_time",
+    LetsTwoWin: "test_one_of_many_adds_wins",
+    TearsWhatItAdds: "test_cancelled_add_stores_all_or_nothing",
+    KeepsItsRemovalLock: "test_cancelled_remove_leaves_it_usable",
     LosesEmbeddings: "test_embedding_comes_back_with_a_scan",
     LosesAliases: "test_entry_comes_back_whole",
     NamesItsFolder: "test_index_folder_is_a_path_or_none",
@@ -572,6 +710,13 @@ SEEN_BY_THE_MODEL = {
     RemembersTheDead,
     ScansTheExpired,
     Persistent,
+    LosesAddedEmbeddings,
+    AddsByPutting,
+    LetsTheDeadHoldTheirPlace,
+    ComparesEmbeddings,
+    RemovesByKey,
+    RemembersTheRemoved,
+    TakesTheVectorOfTheRefused,
     LosesEmbeddings,
     MixesVectorsOfPartitions,
     KeepsVectorsOfTheReplaced,

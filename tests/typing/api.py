@@ -12,6 +12,7 @@ from asynccache import (
     Candidate,
     Check,
     Chunk,
+    Conditional,
     Control,
     Embedder,
     Exchange,
@@ -109,6 +110,7 @@ def meaning(memory: MemoryBackend, sqlite: SqliteBackend) -> None:
     CachePipeline(model, decision="threshold", threshold={"faq": 0.9, None: 0.95}, history="last:2")
     CachePipeline(model, decision="threshold", embedder=texts_to_vectors, threshold_floor=0.9)
     vectors: list[Vectors] = [memory, sqlite]
+    conditional: list[Conditional] = [memory, sqlite]
     embedders: list[Embedder] = [
         FastEmbedEmbedder(),
         CallableEmbedder(texts_to_vectors, name="mine"),
@@ -123,7 +125,7 @@ def meaning(memory: MemoryBackend, sqlite: SqliteBackend) -> None:
         WriteAlias(sqlite, index),
         Write(sqlite, index=index),
     ]
-    del vectors, stages
+    del vectors, conditional, stages
 
 
 def promises(memory: MemoryBackend, sqlite: SqliteBackend, tiered: Tiered) -> None:
