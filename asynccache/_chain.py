@@ -5,9 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple, TypeAlias
-from uuid import uuid4
 
 from asynccache._driver import stage_name
 from asynccache._errors import ConfigurationError, EmbedderUnavailable
@@ -15,6 +14,7 @@ from asynccache._express import Express
 from asynccache._protocols import Backend, Clock, Embedder, Instant, SemanticIndex, Stage, Upstream
 from asynccache._registry import find_dialect
 from asynccache.embedders import as_embedder
+from asynccache.index import BackendIndex
 from asynccache.stages import (
     ENTRY_CHECKS,
     ExactLookup,
@@ -28,7 +28,7 @@ from asynccache.stages import (
     WriteAlias,
 )
 
-__all__ = ["AnyEmbedder", "AnyUpstream", "Chain", "Semantic", "checked", "origin_of", "semantic", "standard"]
+__all__ = ["AnyEmbedder", "AnyUpstream", "Chain", "Semantic", "checked", "semantic", "standard"]
 
 AnyUpstream: TypeAlias = "str | Upstream | Callable[..., Any]"
 
@@ -50,6 +50,8 @@ class Chain(NamedTuple):
 
     stages: tuple[Stage, ...]
     express: Express | None = None
+    semantic: tuple[Stage, ...] = ()
+    """Those that find the answer to a near question; none without a semantic tier."""
 
 
 def semantic(
@@ -61,14 +63,8 @@ def semantic(
         ConfigurationError: what was given as the embedder is none.
     """
     embedding = as_embedder(embedder)
-    try:
-        from asynccache.index import BackendIndex
-    except ImportError as error:
-        lacking = EmbedderUnavailable(
-            f'the semantic tier needs {error.name}; pip install "asynccache[semantic]"'
-        )
-        lacking.__cause__ = error
-        return lacking
+    if find_spec("numpy") is None:
+        return EmbedderUnavailable('the semantic tier needs numpy; pip install "asynccache[semantic]"')
     return Semantic(embedding, BackendIndex(backend, max_bytes=max_index_bytes, clock=clock), decision)
 
 
@@ -88,18 +84,20 @@ def standard(
     """
     find_dialect("chat.completions")  # imported now, rather than while the first caller waits
     asking = MissHandler(upstream)
-    validate = Validate(decision=None if semantic is None else semantic.decision)
-    index = None if semantic is None else semantic.index
-    stages: list[Stage] = [normalize, ExactLookup(backend), validate]
+    exact, validate = ExactLookup(backend), Validate()
+    near: tuple[Stage, ...] = ()
+    index: SemanticIndex | None = None
     if semantic is not None:
-        stages += [
-            SemanticLookup(backend, semantic.index, semantic.embedder, least=semantic.decision.lowest),
-            validate,
-            WriteAlias(backend, semantic.index),
-        ]
-    stages += [SingleFlight(asking, Write(backend, index=index), abandoned=abandoned), asking]
+        index, decision = semantic.index, semantic.decision
+        lookup = SemanticLookup(backend, index, semantic.embedder, least=decision.lowest)
+        exact = ExactLookup(backend, space=lookup.space)
+        validate = Validate(decision=decision)
+        near = (lookup, validate, WriteAlias(backend, index))
+    flight = SingleFlight(asking, Write(backend, index=index), abandoned=abandoned)
     express = Express(normalize.keyring, backend, ENTRY_CHECKS) if isinstance(backend, Instant) else None
-    return Chain(tuple(stages), express)
+    return Chain(
+        (normalize, exact, validate, *near, flight, asking), express, (normalize, *near[:2]) if near else ()
+    )
 
 
 def checked(stages: Iterable[Stage]) -> Chain:
@@ -119,16 +117,3 @@ def checked(stages: Iterable[Stage]) -> Chain:
                 "with an async __call__, that takes an Exchange and returns one"
             )
     return Chain(chain)
-
-
-def origin_of(upstream: AnyUpstream) -> str:
-    """What keeps answers of different upstreams apart in the file that all of a user's programs share.
-
-    A URL, or the place of a function in its file. What cannot be told apart from another by its name (a
-    closure, a bound method, an object) gets an origin of its own, which ends with the process.
-    """
-    if isinstance(upstream, str):
-        return upstream.rstrip("/")
-    if inspect.isfunction(upstream) and upstream.__closure__ is None and "<" not in upstream.__qualname__:
-        return f"{Path(upstream.__code__.co_filename).resolve()}:{upstream.__qualname__}"
-    return uuid4().hex

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from asynccache._answer_stream import AnswerStream
-from asynccache._chain import AnyEmbedder, AnyUpstream, Semantic, checked, origin_of, semantic, standard
+from asynccache._chain import AnyEmbedder, AnyUpstream, Semantic, checked, semantic, standard
 from asynccache._clock import SystemClock
 from asynccache._config import load
 from asynccache._driver import StageDriver
@@ -26,6 +26,7 @@ from asynccache._events import SemanticTierChanged
 from asynccache._exchange import Exchange
 from asynccache._lifespan import entered
 from asynccache._models import Control, Mode, Request, Response, Scope
+from asynccache._origin import origin_of
 from asynccache._outcome import Outcome, Prices
 from asynccache._protocols import Backend, Clock, Hook, Stage, Taggable
 from asynccache._registry import default_backend_url, open_backend
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 __all__ = ["CachePipeline"]
 
 _T = TypeVar("_T")
+
+MOST_TWINS: Final = 100
+"""Answers to near questions that one ``invalidate`` forgets."""
 
 
 def _option(make: Callable[[], _T]) -> _T:
@@ -64,7 +68,7 @@ class CachePipeline:
             ``Upstream``, or any async callable that takes the request body and returns a
             chat-completion mapping or the answer as a ``str``.
         stages: a chain of your own instead of the standard one; upstream and backend are then yours to
-            put into it (``backend`` may still be given, for ``invalidate`` and ``clear``).
+            put into it (``backend`` may still be given, for ``invalidate`` and ``flush``).
         backend: URL or ``Backend``; default a SQLite file in the user's cache directory, which all
             programs of that user share and which is therefore kept apart by upstream.
         api_key: for an upstream given as a URL; default None sends ``OPENAI_API_KEY`` to OpenAI only.
@@ -142,6 +146,8 @@ class CachePipeline:
         else:
             assert upstream is not None and self._backend is not None  # noqa: S101, PT018  (see above)
             answering = as_upstream(upstream, **({} if api_key is None else {"api_key": api_key}))
+            if not isinstance(max_index_bytes, int) or max_index_bytes < 1:
+                raise ConfigurationError(f"max_index_bytes={max_index_bytes!r}: expected 1 or more bytes")
             if decision is not None:
                 self._semantic = semantic(
                     self._backend,
@@ -309,7 +315,7 @@ class CachePipeline:
             raise PipelineClosed("this pipeline is open in another event loop; open one in each")
         driver = self._driver
         started = driver.clock.monotonic()
-        stages, express = self._chain
+        stages, express = self._chain.stages, self._chain.express
         if express is not None:
             try:
                 at_hand = express(request, mode, driver, started)
@@ -348,6 +354,9 @@ class CachePipeline:
     ) -> int:
         """Forget the answer to a request (or chat-completions body), or every entry carrying a tag.
 
+        With a semantic tier, the answers to near questions that would be served in its place are
+        forgotten with it.
+
         Answers that this pipeline's upstream is making at this moment are neither stored nor shared with
         later requests; other pipelines on the same store may still store theirs.
 
@@ -369,12 +378,20 @@ class CachePipeline:
         key = self._keyring.fingerprint(asked).key
         entry = await backend.get(key)
         alias = None if entry is None else entry.alias
-        return await backend.delete([key] if alias is None else [key, alias.of])
+        removed = await backend.delete([key] if alias is None else [key, alias.of])
+        for _ in range(MOST_TWINS if self._chain.semantic else 0):
+            exchange = Exchange(asked, "fetch", self._driver, self._driver.clock.monotonic())
+            twin = (await self._driver.run(exchange, self._chain.semantic)).accepted
+            if twin is None:
+                break
+            doomed = (twin.entry.key,) if twin.via is None else (twin.entry.key, twin.via)
+            removed += await backend.delete(doomed)
+        return removed
 
     async def flush(self) -> None:
-        """Wait until every write that a backend does behind the request is on its way no longer."""
+        """Wait until all that is written behind requests is written, and found by every lookup."""
         index = self._semantic.index if isinstance(self._semantic, Semantic) else None
-        for part in (self._backend, index):
+        for part in (*self._chain.stages, self._backend, index):
             flush = getattr(part, "flush", None)
             if flush is not None:
                 await flush()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from asynccache._errors import ConfigurationError
+from asynccache._origin import origin_of
 
 if TYPE_CHECKING:
     from asynccache._protocols import Embedder
@@ -40,7 +41,10 @@ def as_embedder(given: object) -> Embedder:
     Args:
         given: ``"default"``, the name of a model fastembed knows, or a folder with a model (see
             ``FastEmbedEmbedder``); an object with ``name``, ``dim`` and ``embed``; or an async function that
-            takes texts and gives vectors (see ``CallableEmbedder``), which goes by its own name.
+            takes texts and gives vectors. A plain function goes by its place in its file. A closure, a bound
+            method or an object cannot be told from another that makes other vectors, so that what was stored
+            with it is not found by its meaning again: ``CallableEmbedder(function, name=…)`` gives a name
+            that lasts.
 
     Raises:
         ConfigurationError: it is none of these.
@@ -57,7 +61,7 @@ def as_embedder(given: object) -> Embedder:
         from asynccache.embedders.function import CallableEmbedder, is_async_function
 
         if is_async_function(given):
-            return CallableEmbedder(given, name=_own_name(given))
+            return CallableEmbedder(given, name=origin_of(given))
     raise ConfigurationError(
         "embedder: expected 'default', the name of a model, a folder, an async function that takes texts, "
         f"or an object with name, dim and embed; got {_described(given)}"
@@ -81,11 +85,6 @@ def _checked(given: object) -> object:
                 f"embedder: {type(given).__name__} has no {name} that is {kind.__name__}"
             )
     return given
-
-
-def _own_name(function: object) -> str:
-    named = function if hasattr(function, "__qualname__") else type(function)
-    return f"{getattr(named, '__module__', '')}.{getattr(named, '__qualname__', '')}"
 
 
 def _described(given: object) -> str:

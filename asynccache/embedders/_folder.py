@@ -19,6 +19,9 @@ BUNDLED: Final = Path(__file__).parent / "models" / BUNDLED_NAME
 _FILES: Final = ("model.onnx", "onnx/model.onnx")
 """Where exporters put the weights."""
 
+_TOKENIZER: Final = ("tokenizer.json", "tokenizer_config.json")
+"""What fastembed reads the tokenizer from."""
+
 _FLAGS: Final = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "cls",
@@ -46,13 +49,16 @@ def read_folder(folder: Path) -> FolderModel:
     ``1_Pooling/config.json``; what nobody says is mean pooling, and the folder's own name.
 
     Raises:
-        EmbedderUnavailable: there is none, or it pools in a way that is not known here.
+        EmbedderUnavailable: there is none, or none with a tokenizer, or it pools in a way not known here.
         OSError: a file cannot be read.
         ValueError: a file is not JSON.
     """
     file = next((file for file in _FILES if (folder / file).is_file()), None)
     if file is None:
         raise EmbedderUnavailable(f"{folder} holds no model: expected {' or '.join(_FILES)} in it")
+    for needed in _TOKENIZER:
+        if not (folder / needed).is_file():
+            raise EmbedderUnavailable(f"{folder} holds no {needed}")
     manifest = _document(folder / "manifest.json")
     pooling = manifest.get("pooling") or _pooling(_document(folder / "1_Pooling" / "config.json"))
     known = (*_FLAGS.values(), "none")

@@ -134,7 +134,9 @@ class _FastEmbed:
         except ImportError as error:
             raise not_installed(error) from error
         except Exception as error:
-            raise EmbedderUnavailable(f"model {name!r} could not be loaded: {error}") from error
+            raise EmbedderUnavailable(
+                f"model {name!r} could not be loaded ({type(error).__name__})"
+            ) from error
 
     def download(self) -> None:
         from fastembed import TextEmbedding
@@ -144,7 +146,9 @@ class _FastEmbed:
             with _silence():
                 TextEmbedding(name, cache_dir=self._models(), lazy_load=True)
         except Exception as error:
-            raise EmbedderUnavailable(f"model {name!r} could not be downloaded: {error}") from error
+            raise EmbedderUnavailable(
+                f"model {name!r} could not be downloaded ({type(error).__name__})"
+            ) from error
 
     def _is_known(self) -> bool:
         return self._place.named and self._place.name.lower() in _known_names()
@@ -204,6 +208,10 @@ class _Loaded:
         vectors = self.embed(["to load the weights and to see the length of a vector"])
         inner: Any = embedding.model  # its base class declares none of what follows
         self._tokenizer: Final = inner.tokenizer
+        self._read: tuple[str, Encoding] | None = None  # the text whose refusal was asked for last
+        self._tokenize: Final[Any] = getattr(inner, "tokenize", None)  # a model without a network has none
+        if self._tokenize is not None and self._reads_alike():
+            inner.tokenize = self._tokenized
         self._unknown: Final = self._tokenizer.token_to_id(
             getattr(self._tokenizer.model, "unk_token", None) or "<unk>"
         )
@@ -220,7 +228,23 @@ class _Loaded:
             window=None if truncation is None else truncation["max_length"],
         )
 
+    def _reads_alike(self) -> bool:
+        """Whether the model reads a text as its tokenizer does, with nothing put before it."""
+        text = "to see how a text is read"
+        [theirs], own = self._tokenize([text]), self._tokenizer.encode(text)
+        return bool(theirs.ids == own.ids and theirs.attention_mask == own.attention_mask)
+
+    def _tokenized(self, texts: list[str], **options: Any) -> list[Encoding]:
+        # A lone text was read a moment ago, to see whether it is refused. In company it would be padded.
+        if self._read is not None and texts == [self._read[0]]:
+            return [self._read[1]]
+        found: list[Encoding] = self._tokenize(texts, **options)
+        return found
+
     def refusals(self, texts: Sequence[str]) -> list[str | None]:
+        if len(texts) == 1:
+            self._read = texts[0], self._tokenizer.encode(texts[0])
+            return [self._refusal(self._read[1])]
         return [self._refusal(self._tokenizer.encode(text)) for text in texts]
 
     def _refusal(self, encoding: Encoding) -> str | None:
@@ -236,7 +260,8 @@ class _Loaded:
         import numpy as np
 
         # A generator: nothing is computed before it is asked.
-        return np.stack(list(self._embedding.embed(list(texts), batch_size=len(texts))))
+        rows = list(self._embedding.embed(list(texts), batch_size=len(texts)))
+        return rows[0][np.newaxis] if len(rows) == 1 else np.stack(rows)
 
 
 def _known_names() -> set[str]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeGuard
 
 import anyio
 
 from asynccache._errors import ConfigurationError, EmbedderError, EmbedderUnavailable, TextRefused
-from asynccache._lifespan import Nursery, SharedLifespan, own_task_cancelled
+from asynccache._lifespan import Nursery, SharedLifespan
+from asynccache.embedders._asking import Asking, EmbeddingFunction
 from asynccache.embedders._batches import first
 from asynccache.embedders._memo import Memo
 from asynccache.embedders._options import checked_number, checked_seconds
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from asynccache.embedders._rows import Outcome
 
 __all__ = ["CallableEmbedder", "EmbeddingFunction", "is_async_function"]
-
-EmbeddingFunction: TypeAlias = "Callable[[list[str]], Awaitable[Any]]"
-"""An ``async def`` that takes texts and gives a vector for each, in order: an array or lists of numbers."""
 
 _ROOM: Final = 1024
 """Texts waiting or under way at once."""
@@ -52,14 +50,15 @@ class CallableEmbedder:
 
     Args:
         function: an ``async def``, or an object whose ``__call__`` is one. It is given at most ``batch``
-            texts and gives a vector for each, in order; what it raises becomes EmbedderUnavailable. It
-            may raise TextRefused for a text it cannot embed.
+            texts and gives a vector for each, in order; what it raises becomes EmbedderUnavailable, which
+            names the kind of error and has it as its cause. It may raise TextRefused for texts one of
+            which it cannot embed; they are then asked for in halves until that one is found.
         name: tells the model, with all that shapes its vectors. Vectors of different names are never
             compared.
         dim: length of the vectors; None takes that of the first.
         batch: texts in one call. Default 64.
-        timeout: seconds for one call. Default 30.
-        calls: under way at once. Default 8.
+        timeout: seconds for one call. One that takes longer is cancelled, and not waited for. Default 30.
+        calls: under way at once; and as many that were cancelled and do not end. Default 8.
         memo: texts whose vectors are remembered; 0 remembers none. Default 10000.
 
     Raises:
@@ -80,7 +79,8 @@ class CallableEmbedder:
         if not is_async_function(function):
             raise ConfigurationError(
                 f"embedder: {getattr(function, '__qualname__', type(function).__name__)} is not async; "
-                "define it with `async def` (a blocking function can be called with anyio.to_thread.run_sync)"
+                "define it with `async def` (a blocking function can be called with anyio.to_thread.run_sync "
+                "and a CapacityLimiter of its own)"
             )
         if not isinstance(name, str) or not name:
             raise ConfigurationError(f"name: expected what tells the model from others, got {name!r}")
@@ -122,9 +122,12 @@ class CallableEmbedder:
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[None]:
         nursery = Nursery()
+        asking = Asking(self._function, seconds=self._timeout, most=self._calls)
+        # Of its own: all of the default limiter's threads may be waiting for these very vectors.
+        threads = anyio.CapacityLimiter(2)
 
         def begin(batch: Batch) -> None:
-            nursery.start(partial(self._call, queue, batch))
+            nursery.start(partial(self._call, queue, batch, _Making(asking, threads)))
 
         queue = Queue(
             begin,
@@ -133,60 +136,75 @@ class CallableEmbedder:
             room=_ROOM,
             memo=Memo(self._memo),
         )
-        async with nursery.lifespan():
-            try:
-                await anyio.to_thread.run_sync(import_module, "numpy")  # which takes too long for the loop
-                queue.go()
-            except ImportError as error:
-                queue.refuse(not_installed(error))
-            self._session = asyncio.get_running_loop(), queue
-            try:
-                yield
-            finally:
-                self._session = None
-                queue.refuse(EmbedderUnavailable("the embedder was closed"))
-
-    async def _call(self, queue: Queue, batch: Batch) -> None:
-        queue.settle(batch, await self._outcomes([flight.text for flight in batch]))
-
-    async def _outcomes(self, texts: list[str]) -> list[Outcome]:
         try:
-            return await self._vectors(texts)
+            async with nursery.lifespan():
+                try:
+                    # Which takes too long for the loop.
+                    await anyio.to_thread.run_sync(import_module, "numpy", limiter=threads)
+                    queue.go()
+                except ImportError as error:
+                    queue.refuse(not_installed(error))
+                self._session = asyncio.get_running_loop(), queue
+                try:
+                    yield
+                finally:
+                    self._session = None
+                    queue.refuse(EmbedderUnavailable("the embedder was closed"))
+        finally:
+            await asking.close()
+
+    async def _call(self, queue: Queue, batch: Batch, making: _Making) -> None:
+        outcomes: list[Outcome] = [EmbedderUnavailable("the embedder's call was cut short")] * len(batch)
+        try:
+            outcomes = await self._outcomes([flight.text for flight in batch], making)
+        finally:  # whatever happens: callers wait for nothing else
+            queue.settle(batch, outcomes)
+
+    async def _outcomes(self, texts: list[str], making: _Making) -> list[Outcome]:
+        try:
+            outcomes = await making.vectors(texts)
+            self._check_dim(outcomes)
         except TextRefused as error:
             if len(texts) == 1:
                 return [error]
         except EmbedderError as error:
             return [error] * len(texts)
+        else:
+            return outcomes
         # The function does not say which text it refuses.
-        return [outcome for text in texts for outcome in await self._outcomes([text])]
+        half = len(texts) // 2
+        return [*await self._outcomes(texts[:half], making), *await self._outcomes(texts[half:], making)]
 
-    async def _vectors(self, texts: list[str]) -> list[Outcome]:
-        try:
-            given: Any = None
-            with anyio.move_on_after(self._timeout) as scope:
-                given = await self._function(list(texts))
-            if scope.cancelled_caught:
-                raise EmbedderUnavailable(f"the embedder took more than {self._timeout:g} s")
-            check = partial(unit_rows, given, len(texts))
-            outcomes = check() if len(texts) <= _ON_LOOP else await anyio.to_thread.run_sync(check)
-        except asyncio.CancelledError as error:
-            if own_task_cancelled():
-                raise
-            raise unavailable(error) from error  # raised by the function, out of the blue
-        except EmbedderError:
-            raise
-        except Exception as error:
-            raise unavailable(error) from error
+    def _check_dim(self, outcomes: list[Outcome]) -> None:
         dims = {outcome.shape[1] for outcome in outcomes if not isinstance(outcome, EmbedderError)}
-        if dims:
-            self._check_dim(dims.pop())
-        return outcomes
-
-    def _check_dim(self, found: int) -> None:
-        if not self._dim:
-            self._dim = found
-        elif found != self._dim:
-            raise EmbedderUnavailable(f"the embedder gave vectors of length {found}, not {self._dim}")
+        for found in dims:  # one at most: a batch is one array
+            if not self._dim:
+                self._dim = found
+            elif found != self._dim:
+                raise EmbedderUnavailable(f"the embedder gave vectors of length {found}, not {self._dim}")
 
     def __repr__(self) -> str:
         return f"<CallableEmbedder {self.name!r}>"
+
+
+class _Making(NamedTuple):
+    """What one lifespan makes vectors with."""
+
+    asking: Asking
+    threads: anyio.CapacityLimiter
+
+    async def vectors(self, texts: list[str]) -> list[Outcome]:
+        given = await self.asking.answer(list(texts))
+        check = partial(_checked, given, len(texts))
+        if len(texts) <= _ON_LOOP:
+            return check()
+        return await anyio.to_thread.run_sync(check, limiter=self.threads)
+
+
+def _checked(given: Any, count: int) -> list[Outcome]:
+    try:
+        return unit_rows(given, count)
+    except (EmbedderError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the array may be of anybody's making
+        raise unavailable(error) from error

@@ -34,6 +34,12 @@ _ON_LOOP: Final = 64 * 2**10
 _REFUSING: Final = frozenset({400, 413, 422})
 """Statuses that a text earns that is too long, or else not to the server's liking."""
 
+_HARMLESS: Final = "hello"
+"""A text that every model can embed."""
+
+_DOUBT_AFTER: Final = 8
+"""Refusals without a vector in between, after which it may be the server's doing again."""
+
 _SPACE_OR_CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
 
 
@@ -41,7 +47,8 @@ class UpstreamEmbedder:
     """Asks a server for vectors. Use inside ``lifespan()``; a pipeline does that.
 
     Nothing is sent twice: while the server fails, the exact tier goes on without it. Redirects are not
-    followed.
+    followed. A server that refuses texts is asked for the vector of a harmless one now and then: if it
+    refuses that one too, the texts are not to blame, and it counts as unavailable.
 
     Args:
         base_url: with the version, as the OpenAI SDK takes it, e.g. ``"http://127.0.0.1:8000/v1"``.
@@ -84,6 +91,9 @@ class UpstreamEmbedder:
         self._timeout: Final = checked_seconds("timeout", timeout)
         self._connections: Final = checked_number("calls", calls, least=1)
         self._client: httpx2.AsyncClient | None = None  # None while closed
+        # Of its own: all of the default limiter's threads may be waiting for these very vectors.
+        self._threads: Final = anyio.CapacityLimiter(2)
+        self._believed = 0  # refusals to come that are put down to the text
         self._texts: Final = CallableEmbedder(
             self._ask,
             name=name or _named(model, extra),
@@ -139,21 +149,37 @@ class UpstreamEmbedder:
         client = self._client
         if client is None:
             raise EmbedderUnavailable("this embedder is not open; use it inside its lifespan()")
-        content = orjson.dumps({**self._body, "input": texts})
+        response = await self._posted(client, texts)
+        if response.status_code in _REFUSING:
+            await self._check_configuration(client)
+            raise TextRefused(f"the embeddings server refused the text ({response.status_code})")
+        if not response.is_success:
+            raise EmbedderUnavailable(f"the embeddings server answered {response.status_code}")
+        self._believed = _DOUBT_AFTER
+        body = response.content
+        if len(body) <= _ON_LOOP:
+            return _vectors(body, len(texts))
+        return await anyio.to_thread.run_sync(_vectors, body, len(texts), limiter=self._threads)
+
+    async def _check_configuration(self, client: httpx2.AsyncClient) -> None:
+        """Raises EmbedderUnavailable when the server refuses whatever it is asked."""
+        if not self._believed:
+            response = await self._posted(client, [_HARMLESS])
+            if not response.is_success:
+                raise EmbedderUnavailable(
+                    f"the embeddings server refuses every text ({response.status_code}): "
+                    "look at the model's name and the extra fields"
+                )
+            self._believed = _DOUBT_AFTER
+        self._believed -= 1
+
+    async def _posted(self, client: httpx2.AsyncClient, texts: list[str]) -> httpx2.Response:
         try:
-            response = await client.post(self._url, content=content)
+            return await client.post(self._url, content=orjson.dumps({**self._body, "input": texts}))
         except httpx2.RequestError as error:
             raise EmbedderUnavailable(
                 f"the embeddings server could not be asked ({type(error).__name__})"
             ) from error
-        if response.status_code in _REFUSING:
-            raise TextRefused(f"the embeddings server refused the text ({response.status_code})")
-        if not response.is_success:
-            raise EmbedderUnavailable(f"the embeddings server answered {response.status_code}")
-        body = response.content
-        if len(body) <= _ON_LOOP:
-            return _vectors(body, len(texts))
-        return await anyio.to_thread.run_sync(_vectors, body, len(texts))
 
     def __repr__(self) -> str:
         return f"<UpstreamEmbedder {self.name!r} at {self._url}>"
@@ -193,12 +219,12 @@ def _checked_url(given: str) -> str:
         sound = (
             parts.scheme in {"http", "https"} and parts.hostname and (parts.port is None or parts.port > 0)
         )
-    except ValueError as error:
-        raise ConfigurationError(f"base_url: not a valid URL ({error})") from error
+    except ValueError:
+        raise ConfigurationError("base_url: not a valid URL") from None  # whose words may quote a password
     if parts.username is not None or parts.password is not None:
         raise ConfigurationError("base_url: credentials do not belong in a URL; pass api_key or headers")
     if not sound or parts.query or parts.fragment:
-        raise ConfigurationError(f"base_url: expected http(s)://host/path without a query, got {given!r}")
+        raise ConfigurationError("base_url: expected http(s)://host/path without a query")
     base = given.rstrip("/")
     return base if base.endswith("/embeddings") else f"{base}/embeddings"
 

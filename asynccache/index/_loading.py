@@ -10,6 +10,8 @@ from asynccache._errors import BackendUnavailable
 from asynccache.index._snapshot import Refused
 
 if TYPE_CHECKING:
+    from anyio import CapacityLimiter
+
     from asynccache.index._counts import Counts
     from asynccache.index._following import Follower
     from asynccache.index._reading import Source
@@ -35,6 +37,7 @@ class Loader:
         engines: Engines,
         snapshots: Snapshots | None,
         counts: Counts,
+        threads: CapacityLimiter,
     ) -> None:
         self._source: Final = source
         self._thread: Final = thread
@@ -42,6 +45,7 @@ class Loader:
         self._engines: Final = engines
         self._snapshots: Final = snapshots
         self._counts: Final = counts
+        self._threads: Final = threads
 
     async def load(self, room: Room) -> None:
         """Fill a new room, and have it followed. Raises BackendError."""
@@ -79,10 +83,12 @@ class Loader:
         if self._snapshots is None:
             return False
         try:
-            found = await anyio.to_thread.run_sync(self._snapshots.find, room.place, room.dim)
+            found = await anyio.to_thread.run_sync(
+                self._snapshots.find, room.place, room.dim, limiter=self._threads
+            )
             if found is None:
                 return False
-            engine = await anyio.to_thread.run_sync(self._opened, found, room.dim)
+            engine = await anyio.to_thread.run_sync(self._opened, found, room.dim, limiter=self._threads)
         except Exception:  # noqa: BLE001  (whatever is wrong with it: the store has everything)
             self._counts.snapshots_refused += 1
             return False

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from asynccache._errors import BackendError, BackendUnavailable
 from asynccache._lifespan import Nursery
@@ -19,13 +19,12 @@ from asynccache.index._thread import IndexThread
 
 if TYPE_CHECKING:
     from asynccache._models import VectorRow
-    from asynccache._protocols import Clock
     from asynccache.index._counts import Counts
+    from asynccache.index._options import Options
     from asynccache.index._reading import Source
     from asynccache.index._room import Engines, Place
-    from asynccache.index._snapshot import Snapshots
 
-__all__ = ["OpenIndex", "Options"]
+__all__ = ["OpenIndex"]
 
 LOADS: Final = 4
 """Partitions read at the same time: more would only wait for each other."""
@@ -37,22 +36,10 @@ CLOSING: Final = 30.0
 """Seconds that closing may take to save what is large, and as many for the thread to end."""
 
 
-class Options(NamedTuple):
-    """What the owner of an index has decided."""
-
-    engines: Engines
-    snapshots: Snapshots | None
-    exact_up_to: int
-    max_bytes: int
-    poll: float
-    snapshot_every: int
-    clock: Clock
-
-
 class OpenIndex:
     """Made when an index is opened, and used for that time only. On the event loop."""
 
-    def __init__(self, source: Source, options: Options, counts: Counts) -> None:
+    def __init__(self, source: Source, options: Options, engines: Engines, counts: Counts) -> None:
         self._source: Final = source
         self._options: Final = options
         self._counts: Final = counts
@@ -73,9 +60,10 @@ class OpenIndex:
             source,
             self.thread,
             self.follower,
-            engines=options.engines,
+            engines=engines,
             snapshots=options.snapshots,
             counts=counts,
+            threads=options.threads,
         )
         self._saver: Final = (
             None
@@ -87,6 +75,7 @@ class OpenIndex:
                 every=options.snapshot_every,
                 clock=options.clock,
                 counts=counts,
+                threads=options.threads,
             )
         )
         self._nursery: Final = Nursery()

@@ -12,6 +12,8 @@ from asynccache.index._staging import in_memory
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from anyio import CapacityLimiter
+
     from asynccache._protocols import Clock
     from asynccache.index._counts import Counts
     from asynccache.index._room import Room
@@ -57,6 +59,7 @@ class Saver:
         every: int,
         clock: Clock,
         counts: Counts,
+        threads: CapacityLimiter,
     ) -> None:
         self._thread: Final = thread
         self._snapshots: Final = snapshots
@@ -64,6 +67,7 @@ class Saver:
         self._every: Final = every
         self._clock: Final = clock
         self._counts: Final = counts
+        self._threads: Final = threads
         self._one: Final = asyncio.Lock()  # saving takes memory and the disk's time
 
     def worthwhile(self, room: Room) -> bool:
@@ -90,12 +94,14 @@ class Saver:
             return False
         prefix: Path | None = None
         try:
-            prefix = await anyio.to_thread.run_sync(self._snapshots.begin, room.place)
+            prefix = await anyio.to_thread.run_sync(self._snapshots.begin, room.place, limiter=self._threads)
             # What is asked of the thread from here on is not in the snapshot.
             changed, room.changed = room.changed, 0
             try:
                 written = await self._thread.run(lambda: _write(room, prefix))
-                await anyio.to_thread.run_sync(lambda: self._publish(room, prefix, written, cursor))
+                await anyio.to_thread.run_sync(
+                    lambda: self._publish(room, prefix, written, cursor), limiter=self._threads
+                )
             except BaseException:
                 room.changed += changed
                 raise
@@ -103,7 +109,7 @@ class Saver:
             self._counts.snapshot_failures += 1
             room.unsaved_until = self._clock.monotonic() + PAUSE
             if prefix is not None:
-                await anyio.to_thread.run_sync(self._snapshots.abandon, prefix)
+                await anyio.to_thread.run_sync(self._snapshots.abandon, prefix, limiter=self._threads)
             return False
         room.saved_graph = written.in_graph
         self._counts.snapshots_saved += 1

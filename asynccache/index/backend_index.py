@@ -7,21 +7,24 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import anyio.to_thread
 
 from asynccache._clock import SystemClock
 from asynccache._errors import BackendUnavailable, ConfigurationError, StageError
 from asynccache._lifespan import SharedLifespan, entered
 from asynccache._models import VectorRow
 from asynccache.index._counts import Counts
-from asynccache.index._engines import Partitions
-from asynccache.index._open_index import OpenIndex, Options
+from asynccache.index._options import Options
 from asynccache.index._reading import Source
 from asynccache.index._snapshot import Snapshots
 
 if TYPE_CHECKING:
     from asynccache._models import Embedding, Entry, Neighbour
     from asynccache._protocols import Backend, Clock
+    from asynccache.index._engines import Partitions
+    from asynccache.index._open_index import OpenIndex
     from asynccache.index._room import Engines
 
 __all__ = ["BackendIndex"]
@@ -78,7 +81,7 @@ class BackendIndex:
             ("max_bytes", max_bytes),
             ("snapshot_every", snapshot_every),
         ):
-            if number < 1:
+            if not isinstance(number, int) or number < 1:
                 raise ConfigurationError(f"{name}={number!r}: expected 1 or more")
         for name, seconds in (("poll", poll), ("patience", patience)):
             if not 0 < seconds < float("inf"):
@@ -86,14 +89,15 @@ class BackendIndex:
         self._backend: Final = backend
         self._source: Final = Source(backend)
         folder = self._source.folder if folder is None else folder
+        self._engines: Final = engines
         self._options: Final = Options(
-            engines=Partitions(exact_up_to) if engines is None else engines,
             snapshots=Snapshots(folder) if folder is not None and self._source.tells_changes else None,
             exact_up_to=exact_up_to,
             max_bytes=max_bytes,
             poll=poll,
             snapshot_every=snapshot_every,
             clock=SystemClock() if clock is None else clock,
+            threads=anyio.CapacityLimiter(2),
         )
         self._patience: Final = patience
         self._counts: Final = Counts()
@@ -110,7 +114,10 @@ class BackendIndex:
     @asynccontextmanager
     async def _opening(self) -> AsyncIterator[None]:
         async with entered(self._backend):
-            opened = OpenIndex(self._source, self._options, self._counts)
+            # Importing what calculates takes a tenth of a second.
+            parts = await anyio.to_thread.run_sync(_parts, limiter=self._options.threads)
+            engines = parts.Partitions(self._options.exact_up_to) if self._engines is None else self._engines
+            opened = parts.OpenIndex(self._source, self._options, engines, self._counts)
             async with opened.lifespan():
                 self._now = opened
                 try:
@@ -216,6 +223,18 @@ class BackendIndex:
         if self._now is None:
             raise BackendUnavailable(f"{self!r} is not open; use it within `async with index.lifespan()`")
         return self._now
+
+
+class _Parts(NamedTuple):
+    Partitions: type[Partitions]
+    OpenIndex: type[OpenIndex]
+
+
+def _parts() -> _Parts:
+    from asynccache.index._engines import Partitions
+    from asynccache.index._open_index import OpenIndex
+
+    return _Parts(Partitions, OpenIndex)
 
 
 def _give_up(future: asyncio.Future[list[Neighbour]]) -> None:

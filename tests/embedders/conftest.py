@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, TypeAlias
 
 import anyio
+import anyio.from_thread
 import anyio.lowlevel
+import anyio.to_thread
 import numpy as np
 import pytest
 
@@ -139,6 +141,31 @@ class Lab:
         except Exception as error:  # noqa: BLE001  (the caller looks at it)
             return error
         raise AssertionError("it did not fail")
+
+
+@asynccontextmanager
+async def _every_thread() -> AsyncIterator[Any]:
+    def ask(work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        anyio.from_thread.run(work)
+
+    async def from_threads(work: Callable[[], Coroutine[Any, Any, object]]) -> None:
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as group:
+                for _ in range(2):
+                    group.start_soon(anyio.to_thread.run_sync, ask, work)
+
+    limiter = anyio.to_thread.current_default_thread_limiter()
+    before, limiter.total_tokens = limiter.total_tokens, 2
+    try:
+        yield from_threads
+    finally:
+        limiter.total_tokens = before
+
+
+@pytest.fixture
+def every_thread() -> Any:
+    """Opens into a function that calls an async one from all threads that anyio gives a program."""
+    return _every_thread
 
 
 @pytest.fixture

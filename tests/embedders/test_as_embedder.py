@@ -46,9 +46,44 @@ def test_object_with_embed_is_taken_as_it_is() -> None:
         assert as_embedder(embedder) is embedder
 
 
-def test_async_function_goes_by_its_own_name() -> None:
-    assert as_embedder(my_vectors).name.endswith("my_vectors")
-    assert as_embedder(MyVectors()).name.endswith("MyVectors")
+def test_plain_async_function_goes_by_its_place_in_its_file() -> None:
+    assert as_embedder(my_vectors).name == as_embedder(my_vectors).name
+    assert as_embedder(my_vectors).name.endswith("test_as_embedder.py:my_vectors")
+
+
+def closure(model: str) -> Any:
+    async def vectors(texts: list[str]) -> list[list[float]]:
+        return [[float(len(model))] for _ in texts]
+
+    return vectors
+
+
+def no_closure(model: str) -> Any:
+    async def vectors(texts: list[str], model: str = model) -> list[list[float]]:
+        return [[float(len(model))] for _ in texts]
+
+    return vectors
+
+
+def typed_into_a_terminal(model: str) -> Any:
+    namespace: dict[str, Any] = {}
+    exec(compile(f"async def vectors(texts): return [[{len(model)}.0]]", "<stdin>", "exec"), namespace)
+    return namespace["vectors"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        closure,
+        no_closure,
+        typed_into_a_terminal,
+        lambda _: MyVectors(),
+        lambda _: MyVectors().__call__,
+    ],
+    ids=["closure", "no closure", "typed in", "object", "bound method"],
+)
+def test_functions_that_their_names_do_not_tell_apart_share_no_name(make: Any) -> None:
+    assert as_embedder(make("a")).name != as_embedder(make("bb")).name
 
 
 class Nameless:

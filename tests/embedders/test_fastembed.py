@@ -169,6 +169,46 @@ async def test_unknown_way_of_pooling_is_a_failure(folder: Path) -> None:
     assert "'max'" in str(await failure(path=folder))
 
 
+async def test_failure_to_load_is_told_by_its_kind_and_not_in_foreign_words(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text("a secret")
+    error = await failure(path=folder)
+    assert error.__cause__ is not None
+    assert str(error) == f"model 'my-model' could not be loaded ({type(error.__cause__).__name__})"
+
+
+async def test_lone_text_is_read_once_and_gets_the_vector_it_has_in_company() -> None:
+    async with (embedder := FastEmbedEmbedder(memo=0)).lifespan():
+        await embedder.ready()
+        assert embedder._session is not None
+        loaded: Any = embedder._session._model
+        read: list[list[str]] = []
+        tokenize = loaded._tokenize
+
+        def counted(texts: list[str], **options: Any) -> Any:
+            read.append(texts)
+            return tokenize(texts, **options)
+
+        loaded._tokenize = counted
+        alone = await embedder.embed(["some text"])
+        assert read == []
+        other = await embedder.embed(["other text"])
+        together = await embedder.embed(["some text", "other text"])
+        assert len(read) == 1
+        assert np.abs(together - np.concatenate([alone, other])).max() < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore:.*static model:UserWarning")  # fastembed's, about the threads
+async def test_model_without_a_network_is_loaded_as_well(folder: Path) -> None:
+    tokenizer = orjson.loads((folder / "tokenizer.json").read_bytes())
+    rows = np.random.default_rng(1).standard_normal((len(tokenizer["model"]["vocab"]), 4), np.float32)
+    about = {"dtype": "F32", "shape": rows.shape, "data_offsets": [0, rows.nbytes]}
+    header = orjson.dumps({"embeddings": about})
+    weights = len(header).to_bytes(8, "little") + header + rows.tobytes()
+    (folder / "model.safetensors").write_bytes(weights)
+    vectors, _ = await embedded(["some text", "text"], "minishlab/potion-base-8M", path=folder)
+    assert vectors.shape == (2, 4)
+
+
 async def test_model_that_is_not_there_fails_at_once_and_says_what_to_do(tmp_path: Path) -> None:
     with anyio.fail_after(5):
         error = await failure(MPNET, cache_dir=tmp_path)

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
+import threading
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import numpy as np
 import pytest
 
-from asynccache._errors import ConfigurationError, EmbedderUnavailable, TextRefused
+from asynccache._errors import ConfigurationError, EmbedderError, EmbedderUnavailable, TextRefused
 from asynccache.embedders import CallableEmbedder
+from asynccache.embedders._asking import Asking
 from asynccache.testing import cancel_at_every_step
 
 pytestmark = pytest.mark.anyio
+
+
+class Panic(BaseException):
+    """As compiled code raises it."""
+
+
+class Wordy(EmbedderError):
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one + two)
 
 
 class Function:
@@ -43,7 +56,7 @@ class Function:
         if self.error is not None:
             raise self.error
         if "refused" in texts:
-            raise TextRefused("too long")
+            raise TextRefused(f"too long: {texts}")
         return [[3.0, float(len(text))] for text in texts]
 
 
@@ -106,7 +119,16 @@ async def test_texts_of_many_callers_gather_while_all_calls_are_under_way() -> N
 async def test_whatever_the_function_raises_becomes_one_error_with_its_cause() -> None:
     function = Function()
     async with opened(function) as embedder:
-        for error in (RuntimeError("my secret"), ValueError(), TimeoutError(), asyncio.CancelledError()):
+        for error in (
+            RuntimeError("my secret"),
+            ValueError(),
+            TimeoutError(),
+            asyncio.CancelledError("my secret"),
+            Panic("my secret"),
+            GeneratorExit("my secret"),
+            EmbedderUnavailable("my secret"),
+            Wordy("my", "secret"),
+        ):
             function.error = error
             with pytest.raises(EmbedderUnavailable) as caught:
                 await embedder.embed(["a", "b"])
@@ -122,7 +144,7 @@ async def test_refused_text_is_found_among_the_others() -> None:
     async with opened(function, calls=1) as embedder:
         tasks = [asyncio.ensure_future(embedder.embed([text])) for text in ("x", "a", "refused", "b")]
         await asyncio.wait(tasks)
-        with pytest.raises(TextRefused, match="too long"):
+        with pytest.raises(TextRefused, match="refused the text"):
             tasks[2].result()
         assert all(tasks[place].result().shape == (1, 2) for place in (0, 1, 3))
 
@@ -134,6 +156,122 @@ async def test_slow_function_is_given_up_after_its_time() -> None:
         with pytest.raises(EmbedderUnavailable, match=r"more than 0\.02 s"):
             await embedder.embed(["a"])
         assert function.under_way == 0
+
+
+async def test_function_that_waits_for_a_thread_is_given_up_after_its_time() -> None:
+    stop = threading.Event()
+
+    async def function(texts: list[str]) -> Any:
+        return await anyio.to_thread.run_sync(stop.wait, 30)
+
+    try:
+        with anyio.fail_after(5):
+            async with opened(function, timeout=0.02) as embedder:
+                with pytest.raises(EmbedderUnavailable, match=r"more than 0\.02 s"):
+                    await embedder.embed(["a"])
+    finally:
+        stop.set()
+
+
+class Stubborn:
+    """Swallows its cancellation, and fails in the end."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.stop = asyncio.Event()
+        self.ended = 0
+
+    async def __call__(self, texts: list[str]) -> Any:
+        self.calls += 1
+        try:
+            while not self.stop.is_set():
+                with suppress(asyncio.CancelledError):
+                    await self.stop.wait()
+            raise RuntimeError(f"secret: {texts}")
+        finally:
+            self.ended += 1
+
+
+async def test_function_that_cannot_be_stopped_is_left_behind_and_not_called_without_end() -> None:
+    function = Stubborn()
+    said: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    async with opened(function, timeout=0.01, calls=2) as embedder:
+        for text in "ab":
+            with pytest.raises(EmbedderUnavailable, match="more than"):
+                await embedder.embed([text])
+        with pytest.raises(EmbedderUnavailable, match="2 calls of the embedder do not end"):
+            await embedder.embed(["c"])
+        assert function.calls == 2
+        function.stop.set()
+        while function.ended < 2:
+            await anyio.lowlevel.checkpoint()
+        await anyio.lowlevel.checkpoint()
+        with pytest.raises(EmbedderUnavailable, match="RuntimeError"):
+            await embedder.embed(["c"])
+    gc.collect()
+    await anyio.lowlevel.checkpoint()
+    assert said == []  # which would quote the text
+
+
+async def test_failure_in_the_moment_of_the_end_is_told_to_nobody() -> None:
+    function = Function()
+    function.error = RuntimeError("secret")
+    function.gate.clear()
+    said: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: said.append(context))
+    asking = Asking(function, seconds=30.0, most=1)
+    caller = asyncio.ensure_future(asking.answer(["a"]))
+    while not function.under_way:
+        await anyio.lowlevel.checkpoint()
+    function.gate.set()
+    await asyncio.sleep(0)  # the function has failed, and its caller has not heard of it
+    caller.cancel()
+    await asyncio.wait([caller])
+    assert caller.cancelled()
+    del caller  # which holds on to the call
+    gc.collect()
+    await anyio.lowlevel.checkpoint()
+    assert said == []  # which would quote the text
+
+
+async def test_end_does_not_wait_for_ever_for_a_function_that_cannot_be_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("asynccache.embedders._asking._CLOSING_SECONDS", 0.05)
+    function = Stubborn()
+    with anyio.fail_after(5):
+        async with opened(function) as embedder:
+            task = asyncio.ensure_future(embedder.embed(["a"]))
+            while not function.calls:
+                await anyio.lowlevel.checkpoint()
+        with pytest.raises(EmbedderUnavailable, match="closed"):
+            await task
+        function.stop.set()
+        while not function.ended:
+            await anyio.lowlevel.checkpoint()
+    await anyio.lowlevel.checkpoint()
+
+
+async def test_vectors_whose_making_panics_are_a_failure() -> None:
+    class Lazy:
+        def __array__(self, *_: Any, **__: Any) -> Any:
+            raise Panic("secret")
+
+    async def function(texts: list[str]) -> Any:
+        return Lazy()
+
+    async with opened(function) as embedder:
+        for texts in (["a"], [str(number) for number in range(20)]):
+            with pytest.raises(EmbedderUnavailable, match=r"\(Panic\)"):
+                await embedder.embed(texts)
+
+
+async def test_vectors_are_checked_though_all_threads_of_the_program_wait_for_them(
+    every_thread: Any,
+) -> None:
+    async with every_thread() as from_threads, opened(Function()) as embedder:
+        await from_threads(lambda: embedder.embed([f"{number}" for number in range(20)]))
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,10 @@ class Server:
         return await self.answering(self.bodies[-1])
 
 
+async def refusing(_: dict[str, Any]) -> Response:
+    return Response(b'{"error": {"message": "unknown field"}}', 400)
+
+
 @asynccontextmanager
 async def serving(answering: Answering = answered) -> AsyncIterator[Server]:
     server = Server(answering)
@@ -184,6 +188,47 @@ async def test_text_the_server_refuses_is_found_among_the_others() -> None:
         assert (await embedder.embed(["a", "b"])).shape == (2, 3)
 
 
+@pytest.mark.parametrize("count", [1, 64])
+async def test_server_that_refuses_every_text_is_unavailable_and_asked_twice(count: int) -> None:
+    async with asking(refusing) as (embedder, server):
+        for asked in (2, 4):
+            with pytest.raises(EmbedderUnavailable, match="refuses every text"):
+                await embedder.embed([f"secret {number}" for number in range(count)])
+            assert len(server.bodies) == asked
+
+
+async def test_server_that_begins_to_refuse_every_text_is_found_out() -> None:
+    async with asking() as (embedder, server):
+        await embedder.embed(["a"])
+        server.answering = refusing
+        for number in range(8):
+            with pytest.raises(TextRefused):
+                await embedder.embed([f"text {number}"])
+        with pytest.raises(EmbedderUnavailable, match="refuses every text"):
+            await embedder.embed(["another"])
+
+
+async def test_one_refused_text_among_many_costs_few_requests() -> None:
+    async def answering(body: dict[str, Any]) -> Response:
+        return await (refusing if "bad" in body["input"] else answered)(body)
+
+    texts = [*[f"text {number}" for number in range(63)], "bad"]
+    async with asking(answering) as (embedder, server):
+        with pytest.raises(TextRefused):
+            await embedder.embed(texts)
+        assert len(server.bodies) <= 2 + 2 * 6  # halves of 64, and the harmless text
+        assert (await embedder.embed(texts[:63])).shape == (63, 3)
+        assert len(server.bodies) <= 2 + 2 * 6  # those beside it were kept
+
+
+async def test_answers_are_parsed_though_all_threads_of_the_program_wait_for_them(every_thread: Any) -> None:
+    async def answering(body: dict[str, Any]) -> Response:
+        return document(*enumerate(numbers(text, 4096) for text in body["input"]))
+
+    async with every_thread() as from_threads, asking(answering) as (embedder, _):
+        await from_threads(lambda: embedder.embed([f"text {number}" for number in range(64)]))
+
+
 async def test_slow_server_is_given_up_after_its_time() -> None:
     async def answering(_: dict[str, Any]) -> Response:
         await anyio.sleep(0.5)
@@ -239,7 +284,8 @@ def test_name_tells_what_shapes_the_vectors() -> None:
         ({"base_url": "ftp://host/v1"}, "base_url"),
         ({"base_url": "http://"}, "base_url"),
         ({"base_url": "http://user:pass@host/v1"}, "base_url"),
-        ({"base_url": "http://host/v1?x=1"}, "base_url"),
+        ({"base_url": "http://host/v1?x=pass@"}, "base_url"),
+        ({"base_url": "http://user:pass@ho\u2100st/v1"}, "base_url"),
         ({"base_url": "http://ho st"}, "base_url"),
         ({"base_url": "http://host:99999"}, "base_url"),
         ({"base_url": None}, "base_url"),
@@ -255,3 +301,4 @@ def test_option_that_cannot_work_is_named_without_its_secrets(options: dict[str,
     with pytest.raises(ConfigurationError, match=named) as caught:
         UpstreamEmbedder(given.pop("base_url"), given.pop("model"), **given)
     assert "pass@" not in str(caught.value)
+    assert "pass@" not in str(caught.value.__cause__)

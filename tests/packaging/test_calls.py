@@ -24,9 +24,14 @@ FORBIDDEN_MODULES = {
     "yaml",
 }
 FORBIDDEN_BUILTINS = {"__import__", "compile", "eval", "exec"}
-# Tasks nobody waits for lose their errors; only the nursery makes one, and awaits it.
+# Tasks nobody waits for lose their errors: the nursery makes them, and awaits them. A call of a user's
+# function that will not end when it is cancelled has to be left behind, with its error looked at.
 TASK_MAKERS = {"create_task", "ensure_future"}
-MAY_MAKE_TASKS = {"asynccache/_lifespan.py", "asynccache/_calls/flight.py"}
+MAY_MAKE_TASKS = {
+    "asynccache/_calls/flight.py",
+    "asynccache/_lifespan.py",
+    "asynccache/embedders/_asking.py",
+}
 
 
 def imported(node: ast.AST) -> Iterator[str]:
