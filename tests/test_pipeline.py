@@ -214,7 +214,7 @@ async def test_a_nan_is_refused_though_the_same_body_with_null_was_seen_before()
         ({"upstream": echo, "abandoned": "keep"}, "abandoned"),
         ({"upstream": echo, "decision": "promise"}, "unknown decision='promise'; known: 'threshold', None"),
         ({"stages": [Normalize()], "decision": "threshold"}, r"goes into Validate\(decision="),
-        ({"upstream": echo, "decision": "threshold", "max_index_bytes": 0}, "max_bytes=0"),
+        ({"upstream": echo, "decision": "threshold", "max_index_bytes": 0}, "max_index_bytes=0"),
         ({"upstream": echo, "threshold": 2}, "threshold=2: expected a cosine"),
         ({"upstream": echo, "threshold_floor": -1}, "threshold_floor=-1"),
         ({"upstream": echo, "history": "last:x"}, "history"),

@@ -102,6 +102,13 @@ class ChatCompletions:
         """A reason why the stored answer lacks something this request asks of a stream, or None."""
         return replayable(body, response)
 
+    def acts(self, response: Response) -> bool:
+        body = response.body
+        if b'"tool_calls"' not in body and b'"function_call"' not in body:
+            return False
+        messages = [choice["message"] for choice in orjson.loads(body)["choices"]]
+        return any(message.get("tool_calls") or message.get("function_call") for message in messages)
+
     def text(self, document: Any) -> str:
         """The first choice's text; the text parts joined where the content is a list; "" when none."""
         return _text(_first(document, "message"))

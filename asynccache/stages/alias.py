@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+from asynccache._errors import ConfigurationError
 from asynccache._events import StageFailed
 from asynccache._lifespan import Nursery, SharedLifespan, entered
 from asynccache._models import Alias, Entry, Response, Source
+from asynccache._protocols import Conditional
 
 if TYPE_CHECKING:
     from asynccache._exchange import Exchange
-    from asynccache._models import Candidate
-    from asynccache._protocols import Backend, SemanticIndex
+    from asynccache._models import Candidate, Embedding
+    from asynccache._protocols import Backend, Driver, SemanticIndex
 
 __all__ = ["WriteAlias"]
 
@@ -33,13 +36,18 @@ class WriteAlias:
         backend: where to store; opened and closed with the pipeline.
         index: learns the alias; likewise.
         least: cosine from which a hit is beyond doubt, 0 to 1; default 0.98.
+
+    Raises:
+        ConfigurationError: ``least`` is no such cosine.
     """
 
     def __init__(self, backend: Backend, index: SemanticIndex, *, least: float = 0.98) -> None:
+        if not isinstance(least, (int, float)) or not 0 <= least <= 1:
+            raise ConfigurationError(f"least={least!r}: expected a cosine from 0 to 1")
         self._backend: Final = backend
         self._index: Final = index
         self._least: Final = least
-        self._pending = 0  # changed by __call__ and by each writing at its end
+        self._pending: set[asyncio.Task[None]] = set()  # each leaves by itself when done
         self._nursery: Final = Nursery()
         self._lifespan: Final = SharedLifespan(self._opening)
 
@@ -52,45 +60,66 @@ class WriteAlias:
         async with entered(self._backend, self._index), self._nursery.lifespan():
             yield
 
+    async def flush(self) -> None:
+        """Wait for the aliases that are being written."""
+        if self._pending:
+            await asyncio.wait(self._pending)
+
     async def __call__(self, exchange: Exchange, /) -> Exchange:
         hit = exchange.accepted
+        control = exchange.request.control
         if (
             hit is not None
             and hit.source is Source.SEMANTIC
             and hit.via is None
             and hit.similarity >= self._least
             and exchange.embedding is not None
-            and not exchange.request.control.no_store
-            and self._pending < MOST_PENDING
+            and not control.no_store
+            and 0 not in (control.ttl, exchange.driver.ttl)
+            and len(self._pending) < MOST_PENDING
         ):
+            alias = _alias(exchange, hit, exchange.embedding)
             generation = exchange.driver.generation
-            self._pending += 1
-            task = self._nursery.start(lambda: self._write(exchange, hit, generation))
-            task.add_done_callback(self._written)
+            task = self._nursery.start(lambda: self._write(alias, exchange.driver, generation))
+            if not task.done():
+                self._pending.add(task)
+                task.add_done_callback(self._pending.discard)
         return exchange
 
-    def _written(self, _: object) -> None:
-        self._pending -= 1
-
-    async def _write(self, exchange: Exchange, hit: Candidate, generation: int) -> None:
-        request, answer, driver = exchange.request, hit.entry, exchange.driver
-        alias = Entry(
-            key=request.key,
-            partition=request.partition,
-            dialect=request.dialect,
-            response=Response(b""),
-            created_at=answer.created_at,
-            ttl=answer.ttl,
-            question=request.question,
-            tags=answer.tags,
-            version=request.control.version,
-            embedding=exchange.embedding,
-            alias=Alias(answer.key, hit.similarity),
-        )
+    async def _write(self, alias: Entry, driver: Driver, generation: int) -> None:
         try:
-            # Neither in place of an answer of its own, nor once the answer may have been invalidated.
-            if await self._backend.get(request.key) is None and driver.generation == generation:
-                await self._backend.put(alias)
+            if driver.generation != generation:  # the answer may have been invalidated
+                return
+            if await self._added(alias):
                 self._index.learn(alias)
         except Exception as error:  # noqa: BLE001  (nobody waits for it; the driver's hooks are told)
             driver.emit(StageFailed("WriteAlias", error))
+
+    async def _added(self, alias: Entry) -> bool:
+        """Store it unless the question has an answer of its own; whether it was stored."""
+        if isinstance(self._backend, Conditional):
+            return await self._backend.add(alias)
+        if await self._backend.get(alias.key) is not None:
+            return False
+        await self._backend.put(alias)
+        return True
+
+
+def _alias(exchange: Exchange, hit: Candidate, embedding: Embedding) -> Entry:
+    request, answer = exchange.request, hit.entry
+    ttl, asked = answer.ttl, request.control.ttl
+    if asked is not None:  # seconds from now, where an entry's count from its creation
+        ttl = hit.age + asked if ttl is None else min(ttl, hit.age + asked)
+    return Entry(
+        key=request.key,
+        partition=request.partition,
+        dialect=request.dialect,
+        response=Response(b""),
+        created_at=answer.created_at,
+        ttl=ttl,
+        question=request.question,
+        tags=answer.tags,
+        version=request.control.version,
+        embedding=embedding,
+        alias=Alias(answer.key, hit.similarity, embedding.space),
+    )

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Final
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from math import sqrt
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from asynccache._errors import EmbedderError, EmbedderUnavailable, StageError, TextRefused
-from asynccache._events import SemanticTierChanged, StageFailed
-from asynccache._lifespan import entered
-from asynccache._models import Candidate, Embedding, Source
-from asynccache._space import space_of
+from asynccache._errors import ConfigurationError, StageError
+from asynccache._events import StageFailed
+from asynccache._lifespan import SharedLifespan, entered
+from asynccache._models import Candidate, Source
+from asynccache._protocols import Conditional
+from asynccache.stages._questions import Questions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from asynccache._exchange import Exchange
-    from asynccache._models import Entry, Neighbour, Request
-    from asynccache._protocols import Backend, Driver, Embedder, SemanticIndex
+    from asynccache._models import Embedding, Entry, Neighbour, Request
+    from asynccache._protocols import Backend, Embedder, SemanticIndex
 
 __all__ = ["SemanticLookup"]
 
-PAUSE: Final = 30.0
-"""Seconds between tries of an embedder that has failed."""
+ROUNDS: Final = 3
+"""Searches made for one request, when all that was found had left the store."""
+
+
+class _Found(NamedTuple):
+    entry: Entry
+    similarity: float
+    via: bytes | None
 
 
 class SemanticLookup:
@@ -31,17 +38,21 @@ class SemanticLookup:
     What is found is proposed, not served: whether a near question has the same answer is for
     ``Validate`` and its decision to say. The vector stays in the exchange, for ``Write`` to store.
 
-    While the embedder cannot work, requests pass with the exact tier alone: it is tried again after
-    half a minute, and hooks are told once (``SemanticTierChanged``).
+    While the embedder cannot work, or not in time, requests pass with the exact tier alone: it is tried
+    again after a while, and hooks are told once (``SemanticTierChanged``).
 
     Args:
         backend: holds the entries; opened and closed with the pipeline.
         index: finds their keys; likewise.
         embedder: likewise.
-        candidates: how many are proposed at most; default 3.
+        candidates: how many are proposed at most, 1 or more; default 3.
         least: cosine below which none is proposed, -1 to 1; default 0.6.
-        patience: seconds a request waits for its vector, so also for a model that is still being
-            loaded; default 5. Without one it goes on with the exact tier alone.
+        patience: seconds a request waits for its vector, and as many for the search, above 0; default 2.
+            Without them it goes on with the exact tier alone. For the first vector, before which a model
+            may have to be loaded, it waits five times as long.
+
+    Raises:
+        ConfigurationError: an option can never work.
     """
 
     def __init__(
@@ -52,20 +63,35 @@ class SemanticLookup:
         *,
         candidates: int = 3,
         least: float = 0.6,
-        patience: float = 5.0,
+        patience: float = 2.0,
     ) -> None:
+        if not isinstance(candidates, int) or candidates < 1:
+            raise ConfigurationError(f"candidates={candidates!r}: expected 1 or more")
+        if not isinstance(least, (int, float)) or not -1 <= least <= 1:
+            raise ConfigurationError(f"least={least!r}: expected a cosine from -1 to 1")
+        if not isinstance(patience, (int, float)) or not 0 < patience < float("inf"):
+            raise ConfigurationError(f"patience={patience!r}: expected a positive number of seconds")
         self._backend: Final = backend
         self._index: Final = index
-        self._embedder: Final = embedder
+        self._questions: Final = Questions(embedder, patience=patience)
         self._candidates: Final = candidates
         self._least: Final = least
         self._patience: Final = patience
-        self._space: bytes | None = None  # known, and final, once a text was embedded
-        self._closed_until: float | None = None  # monotonic seconds; None while the embedder works
+        self._lifespan: Final = SharedLifespan(self._opening)
 
     def lifespan(self) -> AbstractAsyncContextManager[None]:
         """Hold backend, index and embedder open."""
-        return entered(self._backend, self._index, self._embedder)
+        return self._lifespan()
+
+    @asynccontextmanager
+    async def _opening(self) -> AsyncIterator[None]:
+        self._questions.reset()
+        async with entered(self._backend, self._index, self._questions.embedder):
+            yield
+
+    def space(self) -> bytes | None:
+        """The space of the embedder's vectors, 16 bytes; None until it has made one."""
+        return self._questions.space
 
     async def __call__(self, exchange: Exchange, /) -> Exchange:
         request = exchange.request
@@ -76,14 +102,19 @@ class SemanticLookup:
             return exchange
         if not request.partition:
             raise StageError("SemanticLookup needs a partition: put Normalize() before it")
-        exchange = await self._embedded(exchange, request.question)
-        if exchange.embedding is None or control.no_cache:
+        embedding = await self._questions.embedded(request.question, exchange.driver)
+        if isinstance(embedding, str):
+            return exchange.rejecting(f"no semantic lookup: {embedding}")
+        exchange = exchange.embedded(embedding)
+        if control.no_cache:
             return exchange
+        timer = asyncio.timeout(self._patience)
         try:
-            near = await self._index.nearest(request.partition, exchange.embedding, self._candidates)
-            near = [each for each in near if each.similarity >= self._least]
-            found = await self._read(request, near) if near else []
+            async with timer:
+                found = await self._found(request, embedding)
         except Exception as error:
+            if isinstance(error, TimeoutError) and timer.expired():
+                return exchange.rejecting("no semantic lookup: the index took too long")
             # Reported here, so that the vector is not lost on the way to Write.
             if exchange.driver.strict:
                 raise
@@ -97,59 +128,44 @@ class SemanticLookup:
             )
         )
 
-    async def _embedded(self, exchange: Exchange, question: str) -> Exchange:
-        driver = exchange.driver
-        if self._closed_until is not None and driver.clock.monotonic() < self._closed_until:
-            return exchange.rejecting("no semantic lookup: the embedder is unavailable")
-        try:
-            async with asyncio.timeout(self._patience):
-                vectors = await self._embedder.embed([question])
-            if self._space is None:
-                self._space = space_of(self._embedder)
-            embedding = Embedding(self._space, vectors[0].tobytes())
-        except TimeoutError:
-            return exchange.rejecting("no semantic lookup: the embedder took too long")
-        except TextRefused as error:
-            return exchange.rejecting(f"no semantic lookup: {error.reason}")
-        except EmbedderError as error:
-            self._close(driver, error)
-            return exchange.rejecting("no semantic lookup: the embedder is unavailable")
-        except Exception as error:  # noqa: BLE001  (a border: an embedder may be a user's)
-            self._close(driver, EmbedderUnavailable(f"the embedder broke its contract: {error!r}"))
-            return exchange.rejecting("no semantic lookup: the embedder is unavailable")
-        if self._closed_until is not None:
-            self._closed_until = None
-            driver.emit(SemanticTierChanged(None))
-        return exchange.embedded(embedding)
+    async def _found(self, request: Request, embedding: Embedding) -> list[_Found]:
+        for _ in range(ROUNDS):
+            near = await self._index.nearest(request.partition, embedding, self._candidates)
+            # Of the request's own key the exact tier has judged already.
+            near = [each for each in near if each.similarity >= self._least and each.key != request.key]
+            found = await self._read(request, near, embedding.space) if near else []
+            if found or not near:
+                return found
+        return []
 
-    def _close(self, driver: Driver, error: EmbedderError) -> None:
-        if driver.strict:
-            raise error
-        if self._closed_until is None:
-            driver.emit(SemanticTierChanged(error))
-        self._closed_until = driver.clock.monotonic() + PAUSE
-
-    async def _read(
-        self, request: Request, near: Sequence[Neighbour]
-    ) -> list[tuple[Entry, float, bytes | None]]:
-        """The answers that neighbours stand for, each once, with its cosine and the alias that led to it."""
+    async def _read(self, request: Request, near: Sequence[Neighbour], space: bytes) -> list[_Found]:
+        """The answers that neighbours stand for, each once; what stands for none is forgotten."""
         entries = await self._backend.get_many([each.key for each in near])
         aliases = [entry.alias.of for entry in entries if entry is not None and entry.alias is not None]
         ends = dict(zip(aliases, await self._backend.get_many(aliases), strict=True)) if aliases else {}
-        found: dict[bytes, tuple[Entry, float, bytes | None]] = {}
-        gone = []
+        found: dict[bytes, _Found] = {}
+        gone: list[bytes] = []
         for (key, similarity), entry in zip(near, entries, strict=True):
             alias = None if entry is None else entry.alias
             end = entry if alias is None else ends[alias.of]
-            if end is None or end.alias is not None:
+            if end is None or end.alias is not None or (alias is not None and alias.space != space):
                 gone.append(key)
-            elif end.key not in found:
-                # Through an alias, the weaker of the two steps is what counts.
-                found[end.key] = (
-                    (end, similarity, None)
-                    if alias is None
-                    else (end, min(similarity, alias.similarity), key)
-                )
+                if entry is not None and isinstance(self._backend, Conditional):
+                    await self._backend.remove(entry)
+                continue
+            if alias is None:
+                step = _Found(end, similarity, None)
+            else:
+                step = _Found(end, _over_two_steps(similarity, alias.similarity), key)
+            known = found.get(end.key)
+            if step.similarity >= self._least and (known is None or known.similarity < step.similarity):
+                found[end.key] = step
         if gone:
             self._index.forget(request.partition, gone)
-        return sorted(found.values(), key=lambda each: -each[1])
+        return sorted(found.values(), key=lambda each: -each.similarity)
+
+
+def _over_two_steps(one: float, other: float) -> float:
+    """The least cosine that two vectors can have, given both their cosines to a third."""
+    one, other = min(one, 1.0), min(other, 1.0)
+    return one * other - sqrt((1.0 - one * one) * (1.0 - other * other))

@@ -48,6 +48,12 @@ def replayable(request: Request, candidate: Candidate) -> str | None:
     return find_dialect(request.dialect).replayable(request.body, candidate.entry.response)
 
 
+def harmless(request: Request, candidate: Candidate) -> str | None:
+    """The answer only says something: a call is made with the arguments of the very question asked."""
+    acts = find_dialect(request.dialect).acts(candidate.entry.response)
+    return "it calls a tool" if acts else None
+
+
 def undecided(request: Request, candidate: Candidate) -> str | None:
     """Nobody was asked whether a near question has the same answer."""
     del request, candidate
@@ -63,12 +69,13 @@ class Validate:
     Args:
         checks: run in order for each candidate, after the entry checks every candidate must pass.
         decision: whether the answer to a near question answers this one; asked about semantic
-            candidates only. None refuses them all.
+            candidates only. None refuses them all. Answers that call tools are never served to a question
+            they were not made for, whatever is decided.
     """
 
     def __init__(self, *checks: Check, decision: Check | None = None) -> None:
         self._checks: Final = (*ENTRY_CHECKS, *checks)
-        self._semantic: Final = (*self._checks, undecided if decision is None else decision)
+        self._semantic: Final = (*self._checks, undecided if decision is None else decision, harmless)
 
     async def __call__(self, exchange: Exchange, /) -> Exchange:
         if exchange.answer is not None or not exchange.candidates:

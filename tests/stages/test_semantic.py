@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -44,7 +45,7 @@ from asynccache.stages import (
     Write,
     WriteAlias,
 )
-from asynccache.stages.semantic import PAUSE
+from asynccache.stages._questions import PAUSE, RESPITE, SLOW
 from asynccache.testing import FakeClock, FakeUpstream, make_entry
 
 pytestmark = pytest.mark.anyio
@@ -120,7 +121,7 @@ class Parts:
         asking = MissHandler(self.upstream)
         stages: list[Stage] = [
             Normalize(),
-            ExactLookup(self.backend),
+            ExactLookup(self.backend, space=lookup.space),
             validate,
             lookup,
             validate,
@@ -340,7 +341,7 @@ async def test_an_embedder_that_fails_leaves_the_exact_tier_and_says_so_once() -
         assert (await cache.ask("3 degrees")).text == "three"
     assert first.reasons == ("no semantic lookup: the embedder is unavailable",)
     changes = [event.error for event in parts.events if isinstance(event, SemanticTierChanged)]
-    assert [str(error) for error in changes] == ["no model", "None"]
+    assert [str(error) for error in changes] == ["the embedder raised EmbedderUnavailable", "None"]
 
 
 async def test_a_failing_embedder_is_tried_again_only_after_a_pause() -> None:
@@ -366,8 +367,9 @@ async def test_strict_mode_raises_what_the_embedder_raised() -> None:
     parts = Parts()
     parts.embedder.error = EmbedderUnavailable("no model")
     async with parts.cache as cache:
-        with pytest.raises(EmbedderUnavailable, match="no model"):
+        with pytest.raises(EmbedderUnavailable) as raised:
             await cache.ask("0 degrees")
+    assert raised.value.__cause__ is parts.embedder.error
 
 
 async def test_a_text_the_embedder_refuses_is_exact_only_and_says_why() -> None:
@@ -376,7 +378,7 @@ async def test_a_text_the_embedder_refuses_is_exact_only_and_says_why() -> None:
     async with parts.cache as cache:
         outcome = await cache.ask("0 degrees")
         assert (await cache.ask("0 degrees")).source is Source.EXACT
-    assert outcome.reasons == ("no semantic lookup: the question is longer than the window",)
+    assert outcome.reasons == ("no semantic lookup: the embedder refused the text",)  # in our own words
     assert parts.index.size == 0
 
 
@@ -433,6 +435,19 @@ async def test_a_hit_through_an_alias_makes_no_further_alias() -> None:
     assert parts.index.size == 2  # 2 degrees; 4 was found through it
 
 
+async def test_a_hit_over_two_steps_counts_with_the_least_cosine_it_can_have() -> None:
+    parts = Parts("one", "two", least=degrees(10))
+    async with parts.cache as cache:
+        await cache.ask("0 degrees")
+        await cache.ask("2 degrees")
+        await settle()
+        over = await cache.ask("9 degrees")
+        beyond = await cache.ask("11 degrees")
+    assert over.text == "one"
+    assert over.similarity == pytest.approx(degrees(9), abs=1e-5)
+    assert (beyond.text, parts.asked) == ("two", ["0 degrees", "11 degrees"])
+
+
 async def test_an_alias_meets_a_raised_threshold() -> None:
     parts = Parts("one", "two", least=0.9)
     async with parts.cache as cache:
@@ -485,10 +500,279 @@ async def test_an_answer_of_its_own_is_never_replaced_by_an_alias() -> None:
 async def test_an_alias_is_never_served_as_an_answer() -> None:
     from asynccache.stages.validate import belongs
 
-    entry = make_entry(created_at=0, alias=Alias(b"k" * 32, 0.99))
+    entry = make_entry(created_at=0, alias=Alias(b"k" * 32, 0.99, b"s" * 16))
     request = Request(body={}, key=entry.key, partition=entry.partition)
     for source in (Source.EXACT, Source.SEMANTIC):
         assert belongs(request, Candidate(entry, source, 0.0)) is not None
+
+
+async def test_an_alias_lives_no_longer_than_its_request_allows() -> None:
+    clock = FakeClock()
+    parts = Parts("one", clock=clock)
+    async with parts.cache as cache:
+        await cache.ask("0 degrees")
+        clock.advance(10)
+        await cache.ask("1 degrees", control={"ttl": 5})
+        await cache.flush()
+        (alias,) = [entry async for entry in parts.backend.scan() if entry.alias is not None]
+        assert alias.expires_at == clock.now() + 5
+
+
+@pytest.mark.parametrize("options", [{"control": {"ttl": 0}}, {"control": {"no_store": True}}], ids=str)
+async def test_a_request_that_stores_nothing_stores_no_alias(options: dict[str, Any]) -> None:
+    parts = Parts("one")
+    async with parts.cache as cache:
+        await cache.ask("0 degrees")
+        await cache.ask("1 degrees", **options)
+        await cache.flush()
+        assert [entry async for entry in parts.backend.scan() if entry.alias is not None] == []
+
+
+async def test_a_refresh_is_not_undone_by_an_alias_that_comes_late() -> None:
+    parts = Parts("old", "fresh")
+    backend = parts.backend
+    gate, arrived, put = anyio.Event(), anyio.Event(), backend.add
+
+    async def late(entry: Entry) -> bool:
+        arrived.set()
+        await gate.wait()
+        return await put(entry)
+
+    backend.add = late  # type: ignore[method-assign]
+    async with parts.cache as cache:
+        await cache.ask("0 degrees")
+        assert (await cache.ask("1 degrees")).text == "old"
+        await arrived.wait()
+        await cache.ask("1 degrees", control={"no_cache": True})
+        gate.set()
+        await cache.flush()
+        assert (await cache.ask("1 degrees")).text == "fresh"
+
+
+async def test_an_alias_judged_by_another_embedder_is_not_followed() -> None:
+    parts = Parts("one", "two")
+    async with parts.cache as cache:
+        await cache.ask("0 degrees")
+        await cache.ask("1 degrees")
+        await cache.flush()
+    parts.embedder.name = "another"
+    async with parts.cache as cache:
+        assert (await cache.ask("90 degrees")).text == "two"  # the space is known from here on
+        assert (await cache.ask("1 degrees")).source is Source.UPSTREAM
+
+
+async def test_an_alias_that_leads_to_an_alias_is_let_go_of() -> None:
+    parts = Parts("one", "two")
+    async with parts.cache as cache:
+        first = await cache.ask("0 degrees")
+        await cache.ask("1 degrees")
+        await cache.flush()
+        (alias,) = [entry async for entry in parts.backend.scan() if entry.alias is not None]
+        assert alias.alias is not None
+        await parts.backend.put(replace(alias, key=first.key, alias=Alias(alias.key, 1.0, alias.alias.space)))
+        assert (await cache.ask("1 degrees")).text == "two"
+        assert (await cache.ask("1 degrees")).source is Source.EXACT
+
+
+async def test_what_has_gone_from_the_store_does_not_hide_what_is_still_there() -> None:
+    parts = Parts("a", "b", "c", "d", least=0.5, lookup={"candidates": 2})
+    async with parts.cache as cache:
+        for angle in (1, 2, 30):
+            await cache.ask(f"{angle} degrees", control={"tags": [str(angle)], "no_cache": True})
+        await cache.invalidate(tags=["1", "2"])
+        assert (await cache.ask("0 degrees")).text == "c"
+
+
+async def test_an_exact_entry_that_was_refused_is_not_judged_twice() -> None:
+    clock = FakeClock()
+    parts = Parts("old", "new", clock=clock)
+    async with parts.cache as cache:
+        await cache.ask("0 degrees")
+        clock.advance(10)
+        again = await cache.ask("0 degrees", control={"max_age": 5})
+    assert again.reasons == ("older than max_age",)
+
+
+async def test_a_call_of_a_tool_is_never_served_to_another_question() -> None:
+    function = {"name": "delete", "arguments": '{"path": "report.txt"}'}
+    call = {"id": "1", "type": "function", "function": function}
+    message = {"role": "assistant", "content": "Deleting it.", "tool_calls": [call]}
+    choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
+    answer = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+    tools = [{"type": "function", "function": {"name": "delete", "parameters": {}}}]
+    parts = Parts(answer, "two")
+    async with parts.cache as cache:
+        await cache.ask("0 degrees", tools=tools)
+        assert (await cache.ask("0 degrees", tools=tools)).source is Source.EXACT
+        near = await cache.ask("1 degrees", tools=tools)
+    assert (near.source, near.reasons) == (Source.UPSTREAM, ("it calls a tool",))
+
+
+# Invalidation
+
+
+def user(text: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}]}
+
+
+@pytest.fixture
+async def tier() -> AsyncIterator[tuple[CachePipeline, FakeUpstream]]:
+    upstream = FakeUpstream("one", "two", "three")
+    options: dict[str, Any] = {"embedder": Angles(), "decision": "threshold", "threshold": degrees(20)}
+    async with CachePipeline(upstream, backend="memory://", strict=True, **options) as cache:
+        yield cache, upstream
+
+
+async def test_invalidating_a_question_forgets_what_near_ones_would_put_in_its_place(
+    tier: tuple[CachePipeline, FakeUpstream],
+) -> None:
+    cache, _ = tier
+    await cache.ask("0 degrees")
+    await cache.ask("60 degrees")
+    assert (await cache.ask("15 degrees")).text == "one"
+    assert await cache.invalidate(user("15 degrees")) == 1
+    assert (await cache.ask("15 degrees")).text == "three"
+    assert (await cache.ask("60 degrees")).source is Source.EXACT
+
+
+async def test_invalidating_right_after_a_hit_leaves_no_alias_behind(
+    tier: tuple[CachePipeline, FakeUpstream],
+) -> None:
+    cache, _ = tier
+    await cache.ask("0 degrees")
+    assert (await cache.ask("1 degrees")).text == "one"
+    assert await cache.invalidate(user("1 degrees")) >= 1
+    await cache.flush()
+    assert (await cache.ask("1 degrees")).text == "two"
+
+
+# What embedders may do
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(np.ones((2, 2), dtype=np.float32), id="two rows"),
+        pytest.param(np.ones(2, dtype=np.float32), id="no rows"),
+        pytest.param(np.zeros((1, 2), dtype=np.float32), id="zero"),
+        pytest.param(np.array([[np.nan, 1.0]], dtype=np.float32), id="nan"),
+        pytest.param(np.array([[3.0, 4.0]], dtype=np.float32), id="not of norm 1"),
+        pytest.param(np.array([[1.0, 0.0, 0.0]], dtype=np.float32), id="another dim"),
+        pytest.param([[1.0, 0.0]], id="a list"),
+        pytest.param(None, id="nothing"),
+    ],
+)
+async def test_what_is_no_vector_is_never_stored_and_closes_the_tier(made: Any) -> None:
+    parts = Parts("one", strict=False)
+
+    async def embed(texts: Sequence[str], /) -> Any:
+        await asyncio.sleep(0)
+        return made
+
+    parts.embedder.embed = embed  # type: ignore[method-assign]
+    async with parts.cache as cache:
+        await cache.ask("0 degrees")
+        assert (await cache.ask("0 degrees")).source is Source.EXACT
+        (stored,) = [entry async for entry in parts.backend.scan()]
+    assert stored.embedding is None
+    assert len([event for event in parts.events if isinstance(event, SemanticTierChanged)]) == 1
+
+
+async def test_numpys_own_float_type_is_taken() -> None:
+    parts = Parts("one")
+    embed = parts.embedder.embed
+
+    async def doubles(texts: Sequence[str], /) -> Any:
+        return (await embed(texts)).astype(np.float64)
+
+    parts.embedder.embed = doubles  # type: ignore[method-assign]
+    async with parts.cache as cache:
+        await cache.ask("0 degrees")
+        assert (await cache.ask("1 degrees")).text == "one"
+
+
+class Panic(BaseException):
+    """What compiled code raises when it fails."""
+
+
+@pytest.mark.parametrize("error", [Panic(), asyncio.CancelledError(), TimeoutError()], ids=repr)
+async def test_a_panic_or_foreign_cancellation_of_an_embedder_is_passed_over(error: Any) -> None:
+    parts = Parts("one", strict=False)
+    parts.embedder.error = error
+    async with parts.cache as cache:
+        assert (await cache.ask("0 degrees")).text == "one"
+    assert len([event for event in parts.events if isinstance(event, SemanticTierChanged)]) == 1
+
+
+async def test_a_caller_cancelled_while_it_waits_for_its_vector_is_cancelled() -> None:
+    parts = Parts("one")
+    parts.embedder.gate = anyio.Event()
+    async with parts.cache as cache:
+        task = asyncio.ensure_future(cache.ask("0 degrees"))
+        await settle()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert parts.upstream.calls == []
+
+
+async def test_no_word_of_an_embedder_reaches_reasons_or_events() -> None:
+    for error in (
+        ValueError("my PIN is 1234"),
+        EmbedderError("my PIN is 1234"),
+        TextRefused("my PIN is 1234"),
+    ):
+        parts = Parts("one", strict=False)
+        parts.embedder.error = error
+        async with parts.cache as cache:
+            outcome = await cache.ask("0 degrees")
+        told = [str(event.error) for event in parts.events if isinstance(event, SemanticTierChanged)]
+        assert "1234" not in " ".join([*outcome.reasons, *told])
+
+
+async def test_an_embedder_that_is_always_late_is_left_alone_for_a_while() -> None:
+    clock = FakeClock()
+    parts = Parts(strict=False, clock=clock, lookup={"patience": 0.01})
+    async with parts.cache as cache:
+        await cache.ask("0 degrees")
+        parts.embedder.gate = anyio.Event()
+        for angle in range(1, SLOW + 3):
+            await cache.ask(f"{angle * 40} degrees")
+        assert len(parts.embedder.asked) == 1 + SLOW
+        parts.embedder.gate = None
+        clock.advance(RESPITE)
+        assert (await cache.ask("1 degrees")).source is Source.SEMANTIC
+    changes = [event.error for event in parts.events if isinstance(event, SemanticTierChanged)]
+    assert [error is None for error in changes] == [False, True]
+
+
+async def test_a_pipeline_that_is_opened_again_asks_its_embedder_again() -> None:
+    parts = Parts("one", "two", strict=False)
+    parts.embedder.error = EmbedderUnavailable("no model")
+    async with parts.cache as cache:
+        await cache.ask("0 degrees")
+    parts.embedder.error = None
+    async with parts.cache as cache:
+        await cache.ask("90 degrees")
+        assert (await cache.ask("91 degrees")).text == "two"
+
+
+@pytest.mark.parametrize(
+    ("make", "option"),
+    [
+        (lambda b, i: SemanticLookup(b, i, Angles(), candidates=0), "candidates"),
+        (lambda b, i: SemanticLookup(b, i, Angles(), least=float("nan")), "least"),
+        (lambda b, i: SemanticLookup(b, i, Angles(), patience=-1), "patience"),
+        (lambda b, i: WriteAlias(b, i, least=7), "least"),
+    ],
+    ids=["candidates", "least", "patience", "least of an alias"],
+)
+def test_an_option_that_cannot_work_is_named(make: Any, option: str) -> None:
+    with pytest.raises(ConfigurationError, match=option):
+        make(MemoryBackend(), PlainIndex())
+
+
+# More about aliases
 
 
 async def test_a_pipeline_without_a_decision_does_not_follow_aliases() -> None:
@@ -505,37 +789,33 @@ async def test_a_pipeline_without_a_decision_does_not_follow_aliases() -> None:
 async def test_an_alias_that_cannot_be_written_harms_nobody() -> None:
     parts = Parts("one")
 
-    async def refuse(entry: Entry) -> None:
+    async def refuse(entry: Entry) -> bool:
         raise BackendUnavailable("full")
 
     async with parts.cache as cache:
         await cache.ask("0 degrees")
-        parts.backend.put = refuse  # type: ignore[method-assign]
+        parts.backend.add = refuse  # type: ignore[method-assign]
         assert (await cache.ask("1 degrees")).text == "one"
         await settle()
     assert [event.stage for event in parts.events if isinstance(event, StageFailed)] == ["WriteAlias"]
 
 
-async def test_invalidation_stops_an_alias_that_is_being_written() -> None:
+async def test_an_alias_written_after_an_invalidation_leads_nowhere() -> None:
     parts = Parts("one", "two")
+    gate, put = anyio.Event(), parts.backend.add
+
+    async def late(entry: Entry) -> bool:
+        await gate.wait()
+        return await put(entry)
+
+    parts.backend.add = late  # type: ignore[method-assign]
     async with parts.cache as cache:
         await cache.ask("0 degrees", control={"tags": ["t"]})
-        found = parts.backend.get
-        gate = anyio.Event()
-
-        async def slow(key: bytes) -> Entry | None:
-            if gate.is_set():
-                return await found(key)
-            await gate.wait()
-            return None
-
-        outcome = await cache.ask("1 degrees")
-        parts.backend.get = slow  # type: ignore[method-assign]
+        assert (await cache.ask("1 degrees")).text == "one"
         await settle()
         await cache.invalidate(tags=["t"])
         gate.set()
-        await settle()
-        assert outcome.text == "one"
+        await cache.flush()
         assert (await cache.ask("1 degrees")).text == "two"
 
 
