@@ -21,6 +21,9 @@ from asynccache.index._vectors import checked, checked_expiries, checked_keys
 __all__ = ["Graph", "MakeGraph", "Page"]
 
 _WIDER: Final = 4  # times as many are looked for when expired ones stood in the way
+_WIDEST: Final = 1024
+"""Looked for at most when expired ones stand in the way: about a millisecond. Beyond it they are left to the
+sweep, or a graph in which nearly all have expired would be walked through at every search."""
 _SHORT_LOOK: Final = 10  # candidates of a search for the very same vector, which is easy to find
 _ROUNDING: Final = 1e-5  # a vector's cosine to itself may miss 1 by this
 
@@ -73,6 +76,11 @@ class Graph(ABC):
     def dead(self) -> int:
         """Numbers whose vectors were removed or replaced."""
         return self._table.used - len(self._table)
+
+    @property
+    def nodes(self) -> int:
+        """Distinct vectors held."""
+        return self._nodes
 
     @property
     def nbytes(self) -> int:
@@ -133,7 +141,8 @@ class Graph(ABC):
         Args:
             queries: float32 array, shape (m, dim), rows of norm 1.
             k: how many.
-            now: seconds since the epoch; leaves out what has expired. None leaves out nothing.
+            now: seconds since the epoch; leaves out what has expired, and what lies behind a thousand
+                that have. None leaves out nothing.
 
         Raises:
             ValueError: queries that are no such array.
@@ -264,16 +273,16 @@ class Graph(ABC):
         now: float,
     ) -> list[Neighbour]:
         """The k nearest keys that have not expired. Each node has a key, but it may have expired."""
-        asked = len(nodes)
+        asked, most = len(nodes), min(self._nodes, _WIDEST)
         while True:
             found = [
                 neighbour(self._table.key(place), similarity)
                 for node, similarity in zip(nodes.tolist(), similarities.tolist(), strict=True)
                 for place in islice(self._unexpired(node, now), k)
             ]
-            if len(found) >= min(k, len(nodes)) or asked >= self._nodes:
+            if len(found) >= min(k, len(nodes)) or asked >= most:
                 return ranked(found)[:k]
-            asked = min(asked * _WIDER, self._nodes)
+            asked = min(asked * _WIDER, most)
             ((nodes, similarities),) = self._search(query, asked)
 
     def _unexpired(self, node: int, now: float) -> Iterator[int]:

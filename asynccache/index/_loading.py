@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 import anyio.to_thread
@@ -73,11 +74,14 @@ class Loader:
     async def _fill(self, room: Room) -> None:
         await self._adopt(room, self._engines.new(room.dim))
         room.fresh.clear()
-        async for rows in self._source.rows(room.place):
-            if room.gone or room.nbytes > room.limit:
-                return
-            await self._follower.feed(room, [row for row in rows if row.key not in room.fresh])
-            room.fresh.clear()
+        async with aclosing(self._source.rows(room.place)) as pages:
+            async for rows in pages:
+                if room.lasting > room.limit:
+                    room.partial = True
+                if room.gone or room.partial:
+                    return
+                await self._follower.feed(room, [row for row in rows if row.key not in room.fresh])
+                room.fresh.clear()
 
     async def _restored(self, room: Room) -> bool:
         if self._snapshots is None:
@@ -105,7 +109,7 @@ class Loader:
 
     async def _adopt(self, room: Room, engine: Engine) -> None:
         def adopt() -> None:
-            room.engine = engine
+            room.engine, room.partial = engine, False
             room.note()
 
         await self._thread.run(adopt)

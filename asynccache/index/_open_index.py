@@ -148,6 +148,7 @@ class OpenIndex:
             if not room.live:  # it failed, was let go of meanwhile, or the index is closing
                 self.drop(room)
             if failure is None:
+                self._changed(room)
                 room.ready.set_result(None)
             else:
                 self._counts.load_failures += 1
@@ -174,7 +175,7 @@ class OpenIndex:
             for room in self.rooms:
                 while await self.thread.run(partial(room.sweep, self._clock.now())):
                     pass
-                self.rooms.account(room)
+                self._changed(room)
 
     def _save_due(self) -> None:
         saver = self._saver

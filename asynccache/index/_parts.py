@@ -36,7 +36,13 @@ def save_parts(prefix: Path, parts: Parts) -> dict[str, Any]:
         OSError: a file could not be written.
     """
     tail, graph = parts.tail, parts.graph
-    state: dict[str, Any] = {"dim": tail.dim, "tail": len(tail), "graph": None, "files": [".tail"]}
+    state: dict[str, Any] = {
+        "dim": tail.dim,
+        "tail": len(tail),
+        "graph": None,
+        "stored": len(tail),
+        "files": [".tail"],
+    }
     keys = list(tail.keys())
     with _beside(prefix, ".tail").open("wb") as file:
         np.save(file, np.frombuffer(b"".join(keys), dtype=np.uint8).reshape(-1, 32), allow_pickle=False)
@@ -50,6 +56,7 @@ def save_parts(prefix: Path, parts: Parts) -> dict[str, Any]:
             "live": len(graph),
             "ef": graph.ef,
         }
+        state["stored"] += graph.nodes  # fewer than its keys: equal vectors are stored once
         state["files"] += [".graph", ".keys"]
     return state
 
@@ -64,7 +71,8 @@ def load_parts(prefix: Path, state: Mapping[str, Any], make_graph: MakeGraph) ->
     try:
         tail = _load_tail(_beside(prefix, ".tail"), int(state["dim"]))
         graph = None if state["graph"] is None else _load_graph(prefix, tail.dim, state["graph"], make_graph)
-        whole = len(tail) == int(state["tail"])
+        stored = len(tail) + (0 if graph is None else graph.nodes)
+        whole = (len(tail), stored) == (int(state["tail"]), int(state["stored"]))
     except (KeyError, TypeError) as error:
         raise ValueError("the state does not say what there was") from error
     if not whole or (graph is not None and any(key in graph for key in tail.keys())):  # noqa: SIM118

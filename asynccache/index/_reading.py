@@ -56,11 +56,12 @@ class Source:
         async with _asked():
             return await self._vectors.vector_changes(after)
 
-    async def rows(self, place: Place) -> AsyncIterator[list[VectorRow]]:
-        """Every vector of a place, a page at a time."""
+    async def rows(self, place: Place) -> AsyncGenerator[list[VectorRow]]:
+        """Every vector of a place, a page at a time. Close it when it is left early."""
         if self._vectors is None:
-            async for rows in self._scanned(place):
-                yield rows
+            async with aclosing(self._scanned(place)) as pages:
+                async for rows in pages:
+                    yield rows
             return
         after: int | None = 0
         while after is not None:
@@ -69,7 +70,7 @@ class Source:
             yield page.rows
             after = page.after
 
-    async def _scanned(self, place: Place) -> AsyncIterator[list[VectorRow]]:
+    async def _scanned(self, place: Place) -> AsyncGenerator[list[VectorRow]]:
         partition, space = place
         async with aclosing(_closable(self._backend.scan(partition))) as entries:
             read = SCANNED

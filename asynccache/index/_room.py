@@ -47,6 +47,11 @@ class Engine(Protocol):
         ...
 
     @property
+    def lasting_bytes(self) -> int:
+        """Memory that will not be given back when background work is done, approximately."""
+        ...
+
+    @property
     def settled(self) -> bool:
         """Whether no background work is left."""
         ...
@@ -76,7 +81,10 @@ class Engine(Protocol):
         ...
 
     def save_parts(self, prefix: Path) -> dict[str, Any]:
-        """Write files whose names begin with the prefix; what else ``load_parts`` needs, JSON-able."""
+        """Write files whose names begin with the prefix; what else ``load_parts`` needs, JSON-able.
+
+        ``stored`` in it: vectors in the files, where they are fewer than those held.
+        """
         ...
 
     # The last of the class: it hides the type of that name from what follows.
@@ -107,7 +115,7 @@ class Room:
     ready: asyncio.Future[None]
     """Done when the first load has ended, well or badly."""
     limit: int
-    """Bytes past which nothing more is taken up."""
+    """Lasting bytes past which nothing more is taken up."""
     live: bool = False
     """Loaded, and kept up to date by the changes the follower reads."""
     gone: bool = False
@@ -129,12 +137,16 @@ class Room:
     engine: Engine | None = None
     """The index thread's alone."""
     nbytes: int = OVERHEAD
+    lasting: int = OVERHEAD
+    """Bytes that background work will not give back."""
     size: int = 0
     graph: int = 0
     refused: int = 0
     """Rows that hold no usable vector."""
     left_out: int = 0
     """Rows not taken up because of the limit."""
+    partial: bool = False
+    """The store has more than was taken up: no basis for a snapshot. Only a new load makes up for it."""
 
     @property
     def grown(self) -> int:
@@ -146,6 +158,7 @@ class Room:
         engine = self.engine
         if engine is not None:
             self.nbytes, self.size, self.graph = OVERHEAD + engine.bytes, len(engine), engine.graph_size
+            self.lasting = OVERHEAD + engine.lasting_bytes
 
     def sweep(self, now: float) -> bool:
         """Let go of some that has expired; True when there may be more. In the index thread."""
@@ -168,8 +181,9 @@ class Room:
         self.note()
 
     def _take(self, engine: Engine, rows: list[VectorRow]) -> None:
-        if self.nbytes > self.limit:
+        if self.lasting > self.limit:
             self.left_out += len(rows)
+            self.partial = True
             engine.remove([row.key for row in rows])  # an old vector must not stand for a new one
             return
         keys, vectors, expires_at = fitting(rows, self.dim)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from collections.abc import Callable
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import anyio.to_thread
 
+from asynccache._lifespan import to_its_end
 from asynccache.index._staging import in_memory
 
 if TYPE_CHECKING:
@@ -16,12 +19,14 @@ if TYPE_CHECKING:
 
     from asynccache._protocols import Clock
     from asynccache.index._counts import Counts
-    from asynccache.index._room import Room
+    from asynccache.index._room import Place, Room
     from asynccache.index._snapshot import Snapshots
     from asynccache.index._staging import Memory
     from asynccache.index._thread import IndexThread
 
 __all__ = ["Saver"]
+
+_T = TypeVar("_T")
 
 SHARE: Final = 0.2
 """Of a room's vectors, changed since its last snapshot, that make another worth its while."""
@@ -40,6 +45,50 @@ class _Written(NamedTuple):
     vectors: int
     in_graph: int
     graph: Memory | None
+
+
+class _Draft:
+    """A folder that one thread after another writes to. Given up, the last of them removes it.
+
+    Nobody waits for a thread that is at it when saving is cancelled: it may take long, or hang.
+    """
+
+    def __init__(self, snapshots: Snapshots, place: Place) -> None:
+        self._snapshots: Final = snapshots
+        self._place: Final = place
+        self._prefix: Path | None = None
+        self._lock: Final = Lock()  # of the next two
+        self._at_work = False
+        self._given_up = False
+
+    def work(self, function: Callable[[Path], _T]) -> _T:
+        """Call a function with the prefix to write under; one at a time. Blocking."""
+        with self._lock:
+            if self._given_up:
+                raise LookupError("the snapshot was given up")
+            self._at_work = True
+        try:
+            if self._prefix is None:
+                self._prefix = self._snapshots.begin(self._place)
+            return function(self._prefix)
+        finally:
+            with self._lock:
+                self._at_work = False
+                doomed = self._given_up
+            if doomed:
+                self._remove()
+
+    def give_up(self) -> None:
+        """Have the folder removed, unless it was published. Blocking."""
+        with self._lock:
+            self._given_up = True
+            at_work = self._at_work
+        if not at_work:
+            self._remove()
+
+    def _remove(self) -> None:
+        if self._prefix is not None:
+            self._snapshots.abandon(self._prefix)
 
 
 class Saver:
@@ -71,9 +120,9 @@ class Saver:
         self._one: Final = asyncio.Lock()  # saving takes memory and the disk's time
 
     def worthwhile(self, room: Room) -> bool:
-        """Whether a room is large and differs from its snapshot."""
+        """Whether a room is whole, large, and differs from its snapshot."""
         differs = room.changed > 0 or room.grown > LITTLE * room.size
-        return room.live and room.size > self._above and differs
+        return room.live and not room.partial and room.size > self._above and differs
 
     def due(self, room: Room) -> bool:
         """Whether a room should be saved now, in the middle of its work."""
@@ -92,24 +141,29 @@ class Saver:
     async def _saved(self, room: Room, cursor: int | None) -> bool:
         if cursor is None:
             return False
-        prefix: Path | None = None
+        draft = _Draft(self._snapshots, room.place)
         try:
-            prefix = await anyio.to_thread.run_sync(self._snapshots.begin, room.place, limiter=self._threads)
+            # The folder first, and not by the index thread: that would have searches wait for the disk.
+            await anyio.to_thread.run_sync(draft.work, lambda _: None, limiter=self._threads)
             # What is asked of the thread from here on is not in the snapshot.
             changed, room.changed = room.changed, 0
             try:
-                written = await self._thread.run(lambda: _write(room, prefix))
+                written = await self._thread.run(lambda: draft.work(lambda prefix: _write(room, prefix)))
                 await anyio.to_thread.run_sync(
-                    lambda: self._publish(room, prefix, written, cursor), limiter=self._threads
+                    draft.work,
+                    lambda prefix: self._publish(room, prefix, written, cursor),
+                    limiter=self._threads,
                 )
             except BaseException:
                 room.changed += changed
                 raise
-        except Exception:  # noqa: BLE001  (a snapshot less: the store has everything)
+        except BaseException as error:
+            await to_its_end(anyio.to_thread.run_sync(draft.give_up, limiter=self._threads))
+            if not isinstance(error, Exception):
+                raise
+            # A snapshot less: the store has everything.
             self._counts.snapshot_failures += 1
             room.unsaved_until = self._clock.monotonic() + PAUSE
-            if prefix is not None:
-                await anyio.to_thread.run_sync(self._snapshots.abandon, prefix, limiter=self._threads)
             return False
         room.saved_graph = written.in_graph
         self._counts.snapshots_saved += 1
@@ -132,6 +186,8 @@ def _write(room: Room, prefix: Path) -> _Written:
     engine = room.engine
     if engine is None:
         raise LookupError("the engine was given up")
+    if room.partial:  # since it was found worthwhile
+        raise LookupError("the room is not whole any more")
     with in_memory(prefix.with_name(prefix.name + GRAPH), room.nbytes) as graph:
         state = engine.save_parts(prefix)
     return _Written(state, len(engine), engine.graph_size, graph)

@@ -122,6 +122,16 @@ class Snapshots:
     ) -> None:
         """Make what was written under a prefix the place's snapshot, with the parts that are in memory.
 
+        Args:
+            prefix: what ``begin`` gave.
+            place: whose snapshot it is.
+            dim: length of the vectors.
+            state: what the engine gave; ``stored`` in it says how many vectors are in the files, if not
+                ``count``.
+            count: vectors held.
+            cursor: changes up to here are in it.
+            staged: parts in memory, by their suffix.
+
         Raises:
             OSError: it could not be written whole.
             TypeError, ValueError: the state is not JSON.
@@ -139,7 +149,7 @@ class Snapshots:
             size, digest = _measured(path)
             parts[path.name] = {"size": size, "sha256": digest}
         # An engine may not have noticed that the disk was full. Vectors do not get smaller than this.
-        if sum(part["size"] for part in parts.values()) < 4 * dim * count:
+        if sum(part["size"] for part in parts.values()) < 4 * dim * state.get("stored", count):
             raise OSError("the snapshot was not written whole")
         _sync(draft)
         folder = draft.with_suffix("")

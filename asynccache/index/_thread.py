@@ -9,9 +9,10 @@ thread does the engines' background work in slices short enough for a search to 
 from __future__ import annotations
 
 import asyncio
-import threading
+import atexit
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from weakref import WeakSet
 
 from asynccache._errors import BackendUnavailable, StageError
 from asynccache.index._handback import hand_back
@@ -60,6 +61,7 @@ class IndexThread:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._worker: Worker | None = None
         self._gathered: list[Call] = []
+        self._closed = False
         self.rows_waiting = 0
         """Changed rows asked for and not taken up yet."""
 
@@ -70,9 +72,9 @@ class IndexThread:
         return future
 
     def change(self, room: Room, puts: Collection[VectorRow], removals: Collection[bytes]) -> bool:
-        """Take up rows and let go of keys, which are others; False when too much waits already."""
+        """Take up rows and let go of keys, which are others; False when too much waits, or it is closed."""
         rows = len(puts) + len(removals)
-        if self.rows_waiting + rows > ROWS:
+        if self._closed or self.rows_waiting + rows > ROWS:
             return False
         last = self._gathered[-1] if self._gathered else None
         if not isinstance(last, Change) or last.room is not room:
@@ -95,7 +97,10 @@ class IndexThread:
         def let_go() -> None:
             room.engine = None
 
-        self.background(let_go)
+        if self._closed:
+            let_go()
+        else:
+            self.background(let_go)
 
     def background(self, function: Callable[[], object]) -> None:
         """As ``run``, for nobody who waits."""
@@ -108,13 +113,17 @@ class IndexThread:
     async def close(self, patience: float) -> None:
         """Do what has been asked, and end; wait so many seconds at most."""
         self._hand_over()
+        self._closed = True
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.queue.put(None)
             await asyncio.wait([worker.ended], timeout=patience)
             worker.fail_all(BackendUnavailable("the index is closed"))
+            worker.queue.put(None)  # the first may have been taken off with what was failed
 
     def _give(self, call: Call) -> None:
+        if self._closed:
+            raise BackendUnavailable("the index is closed")
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             if self._worker is not None:
@@ -127,12 +136,19 @@ class IndexThread:
     def _hand_over(self) -> None:
         if not self._gathered:
             return
-        if self._worker is None:
-            self._worker = Worker(asyncio.get_running_loop(), self, self._clock.now)
-            # A daemon: a program that ends without closing must not hang.
-            threading.Thread(target=self._worker, name="asynccache-index", daemon=True).start()
         gathered, self._gathered = self._gathered, []
-        self._worker.queue.put(gathered)
+        worker = self._worker
+        if worker is not None:
+            worker.queue.put(gathered)
+            return
+        worker = self._worker = Worker(asyncio.get_running_loop(), self, self._clock.now)
+        worker.queue.put(gathered)
+        try:
+            worker.thread.start()
+        except RuntimeError as error:  # the system allows no more threads
+            self.died(worker, error)
+        else:
+            _started.add(worker)
 
     # Told by the worker:
 
@@ -156,6 +172,22 @@ class IndexThread:
         failure.__cause__ = error
         worker.fail_all(failure)
         self._on_death()
+
+
+_started: Final[WeakSet[Worker]] = WeakSet()
+"""Workers of every index of this process, which the end of the interpreter has to wait for."""
+
+EXIT: Final = 2.0
+"""Seconds to wait at the end for a thread that is inside a library."""
+
+
+@atexit.register
+def _end_all() -> None:
+    """End the threads of indexes that nobody has closed: C++ does not bear being ended by Python."""
+    for worker in (workers := tuple(_started)):
+        worker.queue.put(None)
+    for worker in workers:
+        worker.thread.join(EXIT)
 
 
 def _nothing() -> None:

@@ -53,6 +53,11 @@ class Upkeep:
         """Memory held, about."""
         return 0 if self._recent is None else self._recent.nbytes
 
+    @property
+    def dissolving(self) -> bool:
+        """Whether the graph is being given up."""
+        return self._dissolving is not None
+
     def note(self, queries: NDArray[np.float32]) -> None:
         """Queries that were asked, for later checks of the graph."""
         if self._recent is not None:

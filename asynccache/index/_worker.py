@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import threading
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from time import perf_counter
@@ -95,7 +96,9 @@ class Employer(Protocol):
 
 
 class Worker:
-    """Runs in a thread of its own, from its start to its end. All but the first three are the thread's.
+    """Runs in a thread of its own, from its start to its end.
+
+    All but ``queue``, ``ended`` and ``thread`` belongs to that thread.
 
     Args:
         now: seconds since the epoch, for what has expired.
@@ -104,6 +107,8 @@ class Worker:
     def __init__(self, loop: asyncio.AbstractEventLoop, employer: Employer, now: Callable[[], float]) -> None:
         self.queue: Final[queue.SimpleQueue[list[Call] | None]] = queue.SimpleQueue()  # None: the end
         self.ended: Final[asyncio.Future[None]] = loop.create_future()
+        # A daemon: a program that ends without closing must not hang.
+        self.thread: Final = threading.Thread(target=self, name="asynccache-index", daemon=True)
         self._loop: Final = loop
         self._employer: Final = employer
         self._now: Final = now

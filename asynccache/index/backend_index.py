@@ -135,11 +135,13 @@ class BackendIndex:
         dim, rest = divmod(len(embedding.vector), 4)
         if not dim or rest:
             raise StageError("an embedding without a vector of float32 numbers")
+        clock = asyncio.get_running_loop().time
+        until = clock() + self._patience  # for all rounds
         for _ in range(ROUNDS):
             now = self._opened()
             room = now.room((partition, embedding.space), dim)
             if not room.ready.done():
-                await asyncio.wait([room.ready], timeout=self._patience)
+                await asyncio.wait([room.ready], timeout=max(0.0, until - clock()))
             error = room.ready.exception() if room.ready.done() else None
             if error is not None:
                 raise BackendUnavailable(f"the index could not be loaded: {error}") from error

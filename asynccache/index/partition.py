@@ -250,6 +250,17 @@ class PartitionIndex:
                     each.renew(keys[number], expiries[number])
         return [number for number, other in zip(numbers, changed, strict=True) if other]
 
+    @property
+    def lasting_bytes(self) -> int:
+        """Memory held once ``step`` is done, about and at most.
+
+        A graph that is being made takes the place of another, and one that is given up leaves its vectors
+        to the tail: only the larger of the two counts.
+        """
+        graph = 0 if self._parts.graph is None else self._parts.graph.nbytes
+        tail = self._parts.tail.nbytes
+        return (max(tail, graph) if self._upkeep.dissolving else tail + graph) + self._upkeep.nbytes
+
     # The last of the class: it hides the type of that name from what follows.
     @property
     def bytes(self) -> int:

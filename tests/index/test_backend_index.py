@@ -17,10 +17,12 @@ import pytest
 from numpy.typing import NDArray
 
 from asynccache._errors import BackendError, BackendUnavailable, ConfigurationError, StageError
-from asynccache._models import Embedding, Entry, VectorChange, VectorChanges, VectorPage
+from asynccache._models import Embedding, Entry, VectorChange, VectorChanges, VectorPage, VectorRow
 from asynccache._protocols import Backend
 from asynccache.backends import MemoryBackend, SqliteBackend, Tiered
 from asynccache.index import BackendIndex, PartitionIndex
+from asynccache.index._engines import Partitions
+from asynccache.index._room import Room
 from asynccache.testing import FakeClock, cancel_at_every_step, make_entry
 
 pytestmark = pytest.mark.anyio
@@ -815,6 +817,119 @@ async def test_partition_larger_than_the_bound_is_held_in_part(clock: FakeClock)
         assert 0 < counts["vectors"] < 2000
         assert counts["bytes"] < 2 * 60_000
         assert counts["left_out"] > 0
+
+
+@pytest.mark.parametrize("stored", [2000, 100])
+async def test_partition_held_in_part_is_never_saved(tmp_path: Path, clock: FakeClock, stored: int) -> None:
+    """Neither when its load was given up, nor when what was learnt later was left out."""
+    backend = SqliteBackend(tmp_path / "cache.sqlite", clock=clock)
+    async with backend.lifespan():
+        for number in range(stored):
+            await backend.put(entry(number))
+        async with opened(backend, clock=clock, max_bytes=60_000, exact_up_to=20) as index:
+            await found(index, 0)
+            for number in range(stored, 2000):
+                await backend.put(entry(number))
+                index.learn(entry(number))
+            await index.flush()
+            assert 0 < (await index.measure())["vectors"] < 2000
+            assert await index.save() == 0
+        counts = await index.measure()
+        assert (counts["snapshots_saved"], counts["snapshot_failures"]) == (0, 0)  # nor is it tried
+        async with opened(backend, clock=clock) as index:
+            assert await everything(index) == {key(number) for number in range(2000)}
+            assert await index.save() == 1
+
+
+async def test_partition_filled_to_the_brim_by_a_whole_page_is_not_saved(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    """No row was handed over and left out: the rest was not even read."""
+    first_page: list[int] = []
+
+    class Slow(SqliteBackend):
+        async def vectors(self, partition: bytes, space: bytes, *, after: int = 0) -> VectorPage:
+            await asyncio.sleep(0.1 if first_page else 0.0)  # until the last page has been taken up
+            page = await super().vectors(partition, space, after=after)
+            first_page.append(len(page.rows))
+            return page
+
+    class Brimful(PartitionIndex):
+        @property
+        def lasting_bytes(self) -> int:
+            return 2**40 if len(self) in first_page[:1] else 0
+
+    class Made(Partitions):
+        def new(self, dim: int) -> PartitionIndex:
+            return Brimful(dim, exact_up_to=20)
+
+    backend = Slow(tmp_path / "cache.sqlite", clock=clock)
+    async with backend.lifespan():
+        for number in range(2500):
+            await backend.put(entry(number))
+        async with opened(backend, clock=clock, exact_up_to=20, engines=Made(20)) as index:
+            await found(index, 0)
+            counts = await index.measure()
+            assert (counts["vectors"], counts["left_out"]) == (first_page[0], 0)
+            assert first_page[0] < 2500
+            assert await index.save() == 0
+
+
+async def test_vectors_are_taken_up_though_a_second_graph_is_being_made() -> None:
+    engine = PartitionIndex(DIM, exact_up_to=50)
+    engine.add([key(number) for number in range(2000)], rows(2000))
+    while engine.step(1.0):
+        pass
+    ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    room = Room((PARTITION, SPACE), DIM, ready, limit=engine.bytes + 50_000)
+    room.engine = engine
+    engine.remove([key(0)])
+    engine.erase()
+    engine.step(0.1)
+    room.note()
+    assert room.nbytes > room.limit
+    room.change([VectorRow(key(2500), VECTORS[2500], float("inf"))], [])
+    assert (room.left_out, room.partial) == (0, False)
+    while engine.step(1.0):
+        pass
+    room.note()
+    assert room.nbytes == room.lasting < room.limit
+
+
+async def test_graph_that_is_given_up_and_its_tail_do_not_count_twice() -> None:
+    engine = PartitionIndex(DIM, exact_up_to=2000)
+    engine.add([key(number) for number in range(2500)], rows(2500))
+    while engine.step(1.0):
+        pass
+    engine.remove([key(number) for number in range(1600)])
+    before = engine.bytes
+    engine.step(0.0)
+    while engine.step(0.0):
+        assert engine.lasting_bytes <= before
+    assert engine.graph_size == 0
+    assert engine.lasting_bytes == engine.bytes
+
+
+@pytest.mark.parametrize("max_bytes", [60_000, 10_000_000])
+async def test_reading_that_ends_early_is_closed_at_once(clock: FakeClock, max_bytes: int) -> None:
+    backend = ScanOnly(clock)
+    for number in range(2500):
+        await backend.put(entry(number))
+    left: list[str] = []  # closed by whoever collects what nobody holds any more, at some later time
+    hooks = sys.get_asyncgen_hooks()
+
+    def finalizer(generator: Any) -> None:
+        left.append(generator.__name__)
+        assert hooks.finalizer is not None
+        hooks.finalizer(generator)
+
+    sys.set_asyncgen_hooks(finalizer=finalizer)
+    try:
+        async with opened(backend, clock=clock, max_bytes=max_bytes, exact_up_to=5000) as index:
+            assert await found(index, 0) == [key(0)]
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+    assert left == []
 
 
 async def test_large_partition_is_saved_before_it_leaves(tmp_path: Path, clock: FakeClock) -> None:

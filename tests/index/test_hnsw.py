@@ -227,6 +227,26 @@ def test_expired_ones_are_left_out_however_many_stand_in_front() -> None:
     assert index.nearest(rows[:1], 1, now=9.0)[0][0].key == key(0)
 
 
+def test_a_search_among_expired_ones_does_not_walk_through_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = unit(3000, 4)
+    index = HnswIndex(4)
+    index.add([key(number) for number in range(3000)], rows, [10.0] * 3000)
+    widths: list[int] = []
+    search = index._search
+
+    def noted(queries: NDArray[np.float32], k: int) -> list[tuple[NDArray[np.integer], NDArray[np.float32]]]:
+        widths.append(k)
+        return search(queries, k)
+
+    monkeypatch.setattr(index, "_search", noted)
+    assert index.nearest(rows[:1], 3, now=10.0) == [[]]
+    assert max(widths) == 1024
+    assert len(index.nearest(rows[:1], 2000, now=9.0)[0]) == 2000  # as many as were asked for all the same
+    live = int(np.argsort(-(rows @ rows[0]))[900])
+    index.renew(key(live), math.inf)
+    assert [each.key for each in index.nearest(rows[:1], 3, now=10.0)[0]] == [key(live)]
+
+
 def test_pages_tell_every_live_key_once_whatever_is_removed_between() -> None:
     rows = unit(100, 4)
     index = filled(rows)

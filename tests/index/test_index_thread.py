@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
@@ -44,6 +46,10 @@ class ToyEngine:
     @property
     def graph_size(self) -> int:
         return 0
+
+    @property
+    def lasting_bytes(self) -> int:
+        return self.bytes
 
     @property
     def settled(self) -> bool:
@@ -433,3 +439,69 @@ async def test_answers_of_a_batch_come_back_in_one_callback() -> None:
     await asyncio.wait([worker.ended])
     thread.join()
     assert ear.told == [81]
+
+
+async def test_a_thread_that_cannot_start_fails_its_callers_and_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    thread = IndexThread(
+        clock=FakeClock(),
+        on_change=lambda room: None,
+        on_broken=lambda room, error: None,
+        on_death=lambda: None,
+    )
+
+    def no_more(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", no_more)
+        with pytest.raises(StageError):
+            await thread.settled()
+    await thread.settled()
+    await thread.close(5)
+
+
+async def test_a_closed_thread_is_not_started_again() -> None:
+    thread = IndexThread(
+        clock=FakeClock(),
+        on_change=lambda room: None,
+        on_broken=lambda room, error: None,
+        on_death=lambda: None,
+    )
+    await thread.settled()
+    await thread.close(5)
+    with pytest.raises(BackendUnavailable, match="closed"):
+        await thread.settled()
+    assert [each for each in threading.enumerate() if each.name == "asynccache-index"] == []
+
+
+def test_a_program_that_ends_without_closing_ends_well() -> None:
+    program = """
+import asyncio, threading, numpy as np
+from asynccache import Entry, Embedding, Response
+from asynccache.backends import MemoryBackend
+from asynccache.index import BackendIndex
+
+async def main():
+    backend, index = MemoryBackend(), None
+    rows = np.random.default_rng(0).normal(size=(3000, 384)).astype("f4")
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    for number, row in enumerate(rows):
+        await backend.put(Entry(key=number.to_bytes(32, "big"), partition=b"p" * 32, dialect="d",
+            response=Response(b""), created_at=0.0, embedding=Embedding(b"s" * 16, row.tobytes())))
+    index = BackendIndex(backend, exact_up_to=100)
+    async with index.lifespan():
+        await index.nearest(b"p" * 32, Embedding(b"s" * 16, rows[0].tobytes()), 1)
+        building.set()
+        await asyncio.sleep(60)
+
+building = threading.Event()
+threading.Thread(target=lambda: asyncio.run(main()), daemon=True).start()
+building.wait(30)  # and the program ends, in the middle of a graph
+"""
+    for _ in range(3):
+        ended = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False
+        )
+        assert ended.returncode == 0, ended.stderr

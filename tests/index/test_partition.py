@@ -435,6 +435,7 @@ def test_an_index_saved_while_a_new_graph_is_made_makes_it_again(tmp_path: Path)
         {"dim": 16},
         {"dim": None},
         {"tail": 0},
+        {"stored": 0},
         {"graph": {}},
         {"graph": 7},
         {"graph": {"live": 1, "used": 100, "ef": 64}},
@@ -464,6 +465,17 @@ def test_parts_of_two_indexes_are_refused_together(tmp_path: Path) -> None:
     (tmp_path / "q.tail").rename(tmp_path / "p.tail")
     with pytest.raises(ValueError, match="belong together"):
         PartitionIndex.load_parts(tmp_path / "p", state)
+
+
+def test_vectors_in_the_files_are_told_the_equal_ones_once(tmp_path: Path) -> None:
+    rows = np.concatenate((np.repeat(unit(1, 8, seed=1), 40, axis=0), unit(80, 8)))
+    index = settled(rows[:100])
+    index.add(keys(20, 100), rows[100:])
+    index.remove([key(0), key(99)])
+    state = saved(index, tmp_path / "p")
+    assert state["stored"] == 1 + 59 + 20
+    loaded = PartitionIndex.load_parts(tmp_path / "p", state, exact_up_to=50)
+    assert saved(loaded, tmp_path / "q")["stored"] == 80
 
 
 @pytest.mark.parametrize("suffix", [".tail", ".graph", ".keys"])

@@ -23,8 +23,9 @@ import pytest
 
 from asynccache._models import Embedding, Entry
 from asynccache.backends import SqliteBackend
-from asynccache.index import BackendIndex
+from asynccache.index import BackendIndex, PartitionIndex
 from asynccache.index._engines import Partitions
+from asynccache.index._saving import _Draft
 from asynccache.index._snapshot import Refused, Snapshots
 from asynccache.index._staging import in_memory
 from asynccache.index.usearch import UsearchIndex
@@ -376,6 +377,21 @@ def test_snapshot_too_small_for_its_vectors_is_not_published(tmp_path: Path) -> 
     assert snapshots.find(PLACE, DIM) is None
 
 
+def test_index_of_equal_vectors_can_be_saved(tmp_path: Path) -> None:
+    row = np.full((1, 384), 384**-0.5, dtype=np.float32)
+    index = PartitionIndex(384, exact_up_to=10)
+    index.add([entry(number).key for number in range(100)], row.repeat(100, axis=0))
+    while index.step(1.0):
+        pass
+    snapshots = Snapshots(tmp_path)
+    prefix = snapshots.begin(PLACE)
+    publish(snapshots, prefix, dim=384, state=index.save_parts(prefix), count=100)
+    found = snapshots.find(PLACE, 384)
+    assert found is not None
+    loaded = PartitionIndex.load_parts(found.prefix, found.state)
+    assert loaded.nearest(row, 100) == index.nearest(row, 100)
+
+
 def test_failed_publication_leaves_the_last_snapshot_in_force(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -554,7 +570,7 @@ async def test_graph_is_saved_with_and_without_memory(
 
 
 @only_linux
-async def test_cancelled_saving_leaves_no_memory_and_no_wrong_snapshot(path: Path) -> None:
+async def test_cancelled_saving_leaves_no_memory_no_draft_and_no_wrong_snapshot(path: Path) -> None:
     shutil.rmtree(folder(path))
     backend = SqliteBackend(path)
     async with backend.lifespan():
@@ -572,14 +588,29 @@ async def test_cancelled_saving_leaves_no_memory_and_no_wrong_snapshot(path: Pat
             async def nothing_is_left() -> None:
                 for _ in range(500):
                     gc.collect()  # a cancellation holds on to the frames it went through
-                    if open_files() <= before:
+                    if open_files() <= before and not list(folder(path).glob("*.new")):
                         return
                     await anyio.sleep(0.01)
-                raise AssertionError("a file was left open")
+                raise AssertionError("a file was left open, or a draft was left")
 
             assert await cancel_at_every_step(save, nothing_is_left) >= 3
             await assert_right(index, LIVE, backend)
     await check(path, loaded=1, refused=0)
+
+
+def test_draft_given_up_while_it_is_written_is_removed_by_the_writer(tmp_path: Path) -> None:
+    draft = _Draft(Snapshots(tmp_path), PLACE)
+
+    def write(prefix: Path) -> None:
+        draft.give_up()
+        assert prefix.parent.is_dir()  # not taken away under the writer's hands
+        prefix.with_name("part.tail").write_bytes(b"late")
+
+    draft.work(write)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(LookupError):
+        draft.work(write)
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_usearch_is_saved_through_memory_as_well(path: Path) -> None:
