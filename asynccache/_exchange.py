@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from asynccache._models import Candidate, Embedding, Mode, Request, Response, Source
+from asynccache._judging import Judgement
+from asynccache._models import Candidate, Embedding, Mode, Neighbour, Request, Response, Source
 
 if TYPE_CHECKING:
     from asynccache._protocols import Driver
@@ -28,6 +29,8 @@ class Asked(NamedTuple):
 
 
 _NO_NOTES: Final[Mapping[str, Any]] = MappingProxyType({})
+_UNTOUCHED: Final = ((), None, None, None, (), None, _NO_NOTES)
+"""What stands behind ``accepted`` in an exchange that no stage has touched."""
 
 
 class Exchange(NamedTuple):
@@ -58,6 +61,10 @@ class Exchange(NamedTuple):
     """Set when the upstream is asked."""
     embedding: Embedding | None = None
     """The question's vector; None until computed."""
+    neighbours: tuple[Neighbour, ...] = ()
+    """The stored questions nearest to this one, best first; more than are proposed."""
+    judgement: Judgement | None = None
+    """What the semantic decision thought of the best candidate; None while nothing was decided."""
     notes: Mapping[str, Any] = _NO_NOTES
     """For custom stages to pass values to later ones."""
 
@@ -67,7 +74,7 @@ class Exchange(NamedTuple):
     ) -> Exchange:
         """An exchange that is over: its one candidate was accepted."""
         answer = (accepted,), accepted[0].response, accepted[1], accepted
-        return _new_tuple(cls, (request, mode, driver, started, *answer, (), None, None, None, _NO_NOTES))
+        return _new_tuple(cls, (request, mode, driver, started, *answer, *_UNTOUCHED))
 
     def asking(self, request: Request) -> Exchange:
         """Replace the request, e.g. by its normalized form."""
@@ -98,6 +105,10 @@ class Exchange(NamedTuple):
     def embedded(self, embedding: Embedding) -> Exchange:
         """Keep the question's vector for later stages."""
         return self._replace(embedding=embedding)
+
+    def judged(self, judgement: Judgement) -> Exchange:
+        """Keep what the semantic decision thought, for later stages to learn from."""
+        return self._replace(judgement=judgement)
 
     def noting(self, **notes: Any) -> Exchange:
         """Add notes for later stages."""

@@ -118,7 +118,7 @@ def _check_seconds(name: str, value: object) -> None:
         raise InvalidRequest(name, f"expected zero or more seconds, got {value!r}")
 
 
-def _check_cosine(name: str, value: object) -> None:
+def _check_share(name: str, value: object) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -140,7 +140,9 @@ class Control:
         tags: labels on the stored entry, for ``invalidate(tags=...)``.
         version: part of the key; a new value (a prompt version, a document revision) starts afresh.
         threshold: least cosine of a semantic hit, 0 to 1; None takes the pipeline's. A request may raise
-            it, and lower it down to the pipeline's ``threshold_floor``.
+            it, and lower it down to the pipeline's ``threshold_floor``. For ``decision="threshold"``.
+        max_error: share of semantic hits that may be wrong, 0 to 1; None takes the pipeline's. A request
+            may lower it; a larger one than the pipeline's counts as the pipeline's. 0: no semantic hits.
     """
 
     ttl: float | None = None
@@ -151,6 +153,7 @@ class Control:
     tags: tuple[str, ...] = ()
     version: str | None = None
     threshold: float | None = None
+    max_error: float | None = None
 
     def __post_init__(self) -> None:
         _check_seconds("control.ttl", self.ttl)
@@ -164,7 +167,8 @@ class Control:
             _check_text("control.tags", tag)
         object.__setattr__(self, "tags", tuple(self.tags))
         _check_text("control.version", self.version)
-        _check_cosine("control.threshold", self.threshold)
+        _check_share("control.threshold", self.threshold)
+        _check_share("control.max_error", self.max_error)
 
     @classmethod
     def of(cls, given: Control | Mapping[str, Any] | None) -> Control:
@@ -350,6 +354,11 @@ class Neighbour(NamedTuple):
     key: bytes
     similarity: float
     """Cosine, -1 to 1."""
+    vector: bytes | None = None
+    """float32, little-endian, norm 1; None unless asked for."""
+
+    def __repr__(self) -> str:
+        return f"<Neighbour {self.key.hex()[:8]} {self.similarity:.4f}>"
 
 
 class VectorRow(NamedTuple):

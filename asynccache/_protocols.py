@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from asynccache._events import Event
     from asynccache._exchange import Exchange
+    from asynccache._judging import AnswerPair, Judgement, Label, LabelKind, LabelPage, Ruling
     from asynccache._models import (
         Candidate,
         Cost,
@@ -30,17 +31,21 @@ if TYPE_CHECKING:
     from asynccache._stream import Stream
 
 __all__ = [
+    "AnswerEquivalence",
     "Backend",
     "Check",
     "Clearable",
     "Clock",
     "Conditional",
+    "Decision",
     "Dialect",
     "Driver",
     "Embedder",
     "Fingerprinted",
     "Hook",
     "Instant",
+    "Labels",
+    "Learning",
     "Managed",
     "Measurable",
     "SemanticIndex",
@@ -225,6 +230,26 @@ class Vectors(Protocol):
         ...
 
 
+@runtime_checkable
+class Labels(Protocol):
+    """A backend that keeps what was learnt about near questions, and tells it to everybody.
+
+    Labels outlive the entries they are about: a question that is answered anew is still that question.
+    The oldest may be forgotten.
+    """
+
+    async def put_labels(self, labels: Sequence[Label]) -> None:
+        """Keep, all or none."""
+        ...
+
+    async def labels(self, after: int) -> LabelPage:
+        """Some of those stored after a cursor, by this process or another, oldest first; 0 is the beginning.
+
+        One that was stored before a cursor was told is never told after it.
+        """
+        ...
+
+
 class Embedder(Protocol):
     """Turns texts into vectors. Raises EmbedderError and nothing else."""
 
@@ -285,10 +310,18 @@ class VectorIndex(Protocol):
 class SemanticIndex(Protocol):
     """The questions of every partition of a store, by meaning."""
 
-    async def nearest(self, partition: bytes, embedding: Embedding, k: int) -> list[Neighbour]:
+    async def nearest(
+        self, partition: bytes, embedding: Embedding, k: int, *, vectors: int = 0
+    ) -> list[Neighbour]:
         """The nearest stored questions of that partition and space, best first.
 
         An entry may be gone by the time it is looked up: say so with ``forget``.
+
+        Args:
+            partition: 32 bytes.
+            embedding: the question's.
+            k: how many, 1 or more.
+            vectors: of so many of the first, the vector as well, where it can be had.
         """
         ...
 
@@ -298,6 +331,70 @@ class SemanticIndex(Protocol):
 
     def forget(self, partition: bytes, keys: Collection[bytes]) -> None:
         """Let go of entries that are not in the store any more."""
+        ...
+
+
+@runtime_checkable
+class Decision(Protocol):
+    """Says which stored answer, if any, answers a near question. It may do I/O; it never stores."""
+
+    @property
+    def lowest(self) -> float:
+        """Cosine below which it accepts nothing, -1 to 1: such candidates need not be proposed."""
+        ...
+
+    @property
+    def neighbours(self) -> int:
+        """How many of the nearest stored questions it wants to see; 0: the candidates are enough."""
+        ...
+
+    async def rule(self, exchange: Exchange, candidates: Sequence[Candidate], /) -> Ruling:
+        """Rule over candidates, best first, that have passed all other checks; there is at least one."""
+        ...
+
+
+@runtime_checkable
+class Learning(Protocol):
+    """A decision that learns from what becomes known of the answers."""
+
+    def learn(
+        self,
+        request: Request,
+        judgement: Judgement,
+        *,
+        same: bool,
+        kind: LabelKind,
+        missed: float = 0.0,
+        accepted: float = 0.0,
+    ) -> None:
+        """Take up whether the judged candidate's answer is right; quick, and stored behind the caller.
+
+        Args:
+            request: what was asked.
+            judgement: what the decision had thought of it.
+            same: whether the stored answer is right.
+            kind: how it became known.
+            missed: share of right answers that who judged calls wrong, 0 to 1.
+            accepted: share of wrong answers that who judged calls right, 0 to 1.
+        """
+        ...
+
+
+class AnswerEquivalence(Protocol):
+    """Tells whether two answers, to two questions, say the same."""
+
+    @property
+    def missed(self) -> float:
+        """Share of equal answers it calls different, 0 to 1, as measured."""
+        ...
+
+    @property
+    def accepted(self) -> float:
+        """Share of different answers it calls equal, 0 to 1, as measured."""
+        ...
+
+    async def __call__(self, pair: AnswerPair, /) -> bool | None:
+        """True: the same. False: different. None: it cannot tell."""
         ...
 
 

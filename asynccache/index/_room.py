@@ -72,6 +72,10 @@ class Engine(Protocol):
         """The k nearest of each query that have not expired."""
         ...
 
+    def vectors_of(self, keys: Sequence[bytes]) -> NDArray[np.float32]:
+        """The vectors of keys just found, in their order, shape (n, dim)."""
+        ...
+
     def sweep(self, now: float, *, limit: int) -> int:
         """Let go of what has expired, at most so many; how many they were."""
         ...

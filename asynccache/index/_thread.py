@@ -65,10 +65,10 @@ class IndexThread:
         self.rows_waiting = 0
         """Changed rows asked for and not taken up yet."""
 
-    def search(self, room: Room, vector: bytes, k: int) -> asyncio.Future[list[Neighbour]]:
-        """The k nearest in a room, best first; empty when it has no engine."""
+    def search(self, room: Room, vector: bytes, k: int, vectors: int = 0) -> asyncio.Future[list[Neighbour]]:
+        """The k nearest in a room, best first, the first with their vectors; empty when it has no engine."""
         future: asyncio.Future[list[Neighbour]] = asyncio.get_running_loop().create_future()
-        self._give(Search(room, vector, k, future))
+        self._give(Search(room, vector, k, vectors, future))
         return future
 
     def change(self, room: Room, puts: Collection[VectorRow], removals: Collection[bytes]) -> bool:

@@ -17,7 +17,7 @@ from asynccache._errors import AsyncCacheError, StageError
 if TYPE_CHECKING:
     from asynccache._models import Neighbour, VectorRow
     from asynccache.index._handback import Settled
-    from asynccache.index._room import Room
+    from asynccache.index._room import Engine, Room
 
 __all__ = ["Call", "Change", "Employer", "Search", "Work", "Worker"]
 
@@ -32,12 +32,14 @@ MERGED: Final = 64
 
 
 class Search:
-    """The k nearest of a vector in a room."""
+    """The k nearest of a vector in a room; of the first ``vectors`` of them, the vectors too."""
 
-    __slots__ = ("future", "k", "room", "vector")
+    __slots__ = ("future", "k", "room", "vector", "vectors")
 
-    def __init__(self, room: Room, vector: bytes, k: int, future: asyncio.Future[list[Neighbour]]) -> None:
-        self.room, self.vector, self.k, self.future = room, vector, k, future
+    def __init__(
+        self, room: Room, vector: bytes, k: int, vectors: int, future: asyncio.Future[list[Neighbour]]
+    ) -> None:
+        self.room, self.vector, self.k, self.vectors, self.future = room, vector, k, vectors, future
 
     def joins(self, other: Call) -> bool:
         """Whether the other can be searched for together with this one."""
@@ -202,6 +204,10 @@ class Worker:
             found = engine.nearest(
                 queries.astype(np.float32, copy=False), max(each.k for each in searches), self._now()
             )
+            answers = [
+                _with_vectors(engine, found[numbers[each.vector]][: each.k], each.vectors)
+                for each in searches
+            ]
         except Exception as error:  # noqa: BLE001  (a border: mapped for the caller)
             if len(searches) > 1:  # a vector that cannot be searched for is its own caller's affair
                 for each in searches:
@@ -213,8 +219,7 @@ class Worker:
             if not isinstance(error, ValueError):
                 self._broken(room, error)
             return
-        for each in searches:
-            self._settled.append((each.future, found[numbers[each.vector]][: each.k], None))
+        self._settled += [(each.future, near, None) for each, near in zip(searches, answers, strict=True)]
         self._stir(room)
 
     def _change(self, call: Change) -> None:
@@ -268,3 +273,11 @@ class Worker:
     def _tell(self, function: Callable[..., None], *arguments: object) -> None:
         with suppress(RuntimeError):  # the loop was closed; nobody waits any more
             self._loop.call_soon_threadsafe(function, *arguments)
+
+
+def _with_vectors(engine: Engine, near: list[Neighbour], count: int) -> list[Neighbour]:
+    if not count:
+        return near
+    rows = engine.vectors_of([each.key for each in near[:count]]).astype("<f4", copy=False)
+    first = [each._replace(vector=row.tobytes()) for each, row in zip(near, rows, strict=False)]
+    return first + near[count:]

@@ -125,8 +125,12 @@ class BackendIndex:
                 finally:
                     self._now = None
 
-    async def nearest(self, partition: bytes, embedding: Embedding, k: int) -> list[Neighbour]:
+    async def nearest(
+        self, partition: bytes, embedding: Embedding, k: int, *, vectors: int = 0
+    ) -> list[Neighbour]:
         """The k nearest stored questions of a partition and space, best first; fewer when there are fewer.
+
+        Of the first ``vectors`` the vector comes along.
 
         Raises:
             BackendUnavailable: not open, or the vectors could not be read, or not be searched in time.
@@ -146,7 +150,7 @@ class BackendIndex:
             if error is not None:
                 raise BackendUnavailable(f"the index could not be loaded: {error}") from error
             if not room.gone:
-                return await self._in_time(now.thread.search(room, embedding.vector, k))
+                return await self._in_time(now.thread.search(room, embedding.vector, k, vectors))
         return []
 
     async def _in_time(self, future: asyncio.Future[list[Neighbour]]) -> list[Neighbour]:

@@ -46,6 +46,8 @@ class SemanticLookup:
         index: finds their keys; likewise.
         embedder: likewise.
         candidates: how many are proposed at most, 1 or more; default 3.
+        neighbours: how many stored questions are looked for, for the decision to see what is around; default
+            0 looks for the candidates alone.
         least: cosine below which none is proposed, -1 to 1; default 0.6.
         patience: seconds a request waits for its vector, and as many for the search, above 0; default 2.
             Without them it goes on with the exact tier alone. For the first vector, before which a model
@@ -62,6 +64,7 @@ class SemanticLookup:
         embedder: Embedder,
         *,
         candidates: int = 3,
+        neighbours: int = 0,
         least: float = 0.6,
         patience: float = 2.0,
     ) -> None:
@@ -75,6 +78,7 @@ class SemanticLookup:
         self._index: Final = index
         self._questions: Final = Questions(embedder, patience=patience)
         self._candidates: Final = candidates
+        self._neighbours: Final = neighbours
         self._least: Final = least
         self._patience: Final = patience
         self._lifespan: Final = SharedLifespan(self._opening)
@@ -111,7 +115,7 @@ class SemanticLookup:
         timer = asyncio.timeout(self._patience)
         try:
             async with timer:
-                found = await self._found(request, embedding)
+                near, found = await self._found(request, embedding)
         except Exception as error:
             if isinstance(error, TimeoutError) and timer.expired():
                 return exchange.rejecting("no semantic lookup: the index took too long")
@@ -120,6 +124,8 @@ class SemanticLookup:
                 raise
             exchange.driver.emit(StageFailed("SemanticLookup", error))
             return exchange
+        if self._neighbours:
+            exchange = exchange._replace(neighbours=tuple(near))
         now = exchange.driver.clock.now()
         return exchange.proposing(
             *(
@@ -128,15 +134,22 @@ class SemanticLookup:
             )
         )
 
-    async def _found(self, request: Request, embedding: Embedding) -> list[_Found]:
+    async def _found(self, request: Request, embedding: Embedding) -> tuple[list[Neighbour], list[_Found]]:
+        """What is around the question, and the answers to propose."""
+        count = self._candidates
         for _ in range(ROUNDS):
-            near = await self._index.nearest(request.partition, embedding, self._candidates)
+            around = await self._index.nearest(
+                request.partition,
+                embedding,
+                max(count, self._neighbours),
+                vectors=count if self._neighbours else 0,
+            )
             # Of the request's own key the exact tier has judged already.
-            near = [each for each in near if each.similarity >= self._least and each.key != request.key]
-            found = await self._read(request, near, embedding.space) if near else []
+            near = [each for each in around if each.similarity >= self._least and each.key != request.key]
+            found = await self._read(request, near[:count], embedding.space) if near else []
             if found or not near:
-                return found
-        return []
+                return around, found
+        return [], []
 
     async def _read(self, request: Request, near: Sequence[Neighbour], space: bytes) -> list[_Found]:
         """The answers that neighbours stand for, each once; what stands for none is forgotten."""
@@ -145,7 +158,7 @@ class SemanticLookup:
         ends = dict(zip(aliases, await self._backend.get_many(aliases), strict=True)) if aliases else {}
         found: dict[bytes, _Found] = {}
         gone: list[bytes] = []
-        for (key, similarity), entry in zip(near, entries, strict=True):
+        for (key, similarity, _), entry in zip(near, entries, strict=True):
             alias = None if entry is None else entry.alias
             end = entry if alias is None else ends[alias.of]
             if end is None or end.alias is not None or (alias is not None and alias.space != space):

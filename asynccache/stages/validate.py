@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Final
 
+from asynccache._errors import StageError
 from asynccache._events import CandidateRejected
+from asynccache._lifespan import entered
 from asynccache._models import Source
 from asynccache._registry import find_dialect
+from asynccache.stages._deciding import AnyCheck, as_decision
 
 if TYPE_CHECKING:
     from asynccache._exchange import Exchange
     from asynccache._models import Candidate, Request
-    from asynccache._protocols import Check
+    from asynccache._protocols import Check, Decision
 
-__all__ = ["ENTRY_CHECKS", "Validate", "belongs", "fresh", "replayable", "tagged"]
+__all__ = ["ENTRY_CHECKS", "Validate", "belongs", "fresh", "harmless", "refusal", "replayable", "tagged"]
 
 
 def belongs(request: Request, candidate: Candidate) -> str | None:
@@ -54,12 +59,6 @@ def harmless(request: Request, candidate: Candidate) -> str | None:
     return "it calls a tool" if acts else None
 
 
-def undecided(request: Request, candidate: Candidate) -> str | None:
-    """Nobody was asked whether a near question has the same answer."""
-    del request, candidate
-    return "no semantic decision"
-
-
 ENTRY_CHECKS: Final[tuple[Check, ...]] = (belongs, fresh, tagged, replayable)
 
 
@@ -68,28 +67,63 @@ class Validate:
 
     Args:
         checks: run in order for each candidate, after the entry checks every candidate must pass.
-        decision: whether the answer to a near question answers this one; asked about semantic
-            candidates only. None refuses them all. Answers that call tools are never served to a question
-            they were not made for, whatever is decided.
+        decision: whether the answer to a near question answers this one: a ``Decision``, which is asked once
+            about all semantic candidates that have passed the checks, or a ``Check`` (sync or async), which
+            is asked about one after the other. None refuses them all. Answers that call tools are never
+            served to a question they were not made for, whatever is decided.
     """
 
-    def __init__(self, *checks: Check, decision: Check | None = None) -> None:
+    def __init__(self, *checks: Check, decision: Decision | AnyCheck | None = None) -> None:
         self._checks: Final = (*ENTRY_CHECKS, *checks)
-        self._semantic: Final = (*self._checks, undecided if decision is None else decision, harmless)
+        self._semantic: Final = (*self._checks, harmless)
+        self._decision: Final = as_decision(decision)
+
+    def lifespan(self) -> AbstractAsyncContextManager[None]:
+        """Hold the decision open."""
+        return entered(self._decision)
 
     async def __call__(self, exchange: Exchange, /) -> Exchange:
         if exchange.answer is not None or not exchange.candidates:
             return exchange
         request = exchange.request
+        near: list[Candidate] = []
         for candidate in exchange.candidates:
-            for check in self._checks if candidate.source is Source.EXACT else self._semantic:
-                reason = check(request, candidate)
-                if reason is not None:
-                    break
-            else:
+            exact = candidate.source is Source.EXACT
+            reason = refusal(request, candidate, self._checks if exact else self._semantic)
+            if reason is not None:
+                exchange = _rejected(exchange, reason, candidate)
+                if exact and candidate.entry.tags:
+                    exchange = exchange.noting(tags=candidate.entry.tags)
+            elif exact:
                 return exchange.accepting(candidate)
-            exchange.driver.emit(CandidateRejected(reason, candidate.source, candidate.similarity))
-            exchange = exchange.rejecting(reason, candidate)
-            if candidate.source is Source.EXACT and candidate.entry.tags:
-                exchange = exchange.noting(tags=candidate.entry.tags)
-        return exchange
+            else:
+                near.append(candidate)
+        return await self._decided(exchange, near) if near else exchange
+
+    async def _decided(self, exchange: Exchange, near: Sequence[Candidate]) -> Exchange:
+        ruling = await self._decision.rule(exchange, near)
+        accepted = ruling.accepted
+        if accepted is not None and accepted not in near:
+            raise StageError("the decision accepted a candidate that it was not asked about")
+        refused = (each for each in near if each is not accepted)
+        for candidate, reason in zip(refused, ruling.reasons, strict=False):
+            exchange = _rejected(exchange, reason, candidate)
+        if ruling.judgement is not None:
+            exchange = exchange.judged(ruling.judgement)
+        if accepted is not None:
+            return exchange.accepting(accepted)
+        return exchange._replace(candidates=())
+
+
+def refusal(request: Request, candidate: Candidate, checks: Iterable[Check]) -> str | None:
+    """The first reason that one of the checks has, or None."""
+    for check in checks:
+        reason = check(request, candidate)
+        if reason is not None:
+            return reason
+    return None
+
+
+def _rejected(exchange: Exchange, reason: str, candidate: Candidate) -> Exchange:
+    exchange.driver.emit(CandidateRejected(reason, candidate.source, candidate.similarity))
+    return exchange.rejecting(reason, candidate)

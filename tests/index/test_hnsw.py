@@ -40,7 +40,7 @@ def test_it_finds_what_it_holds() -> None:
     found = filled(rows).nearest(rows, 3)
     assert [neighbours[0].key for neighbours in found] == [key(number) for number in range(500)]
     for row, neighbours in zip(rows, found, strict=True):
-        for name, similarity in neighbours:
+        for name, similarity, _ in neighbours:
             assert similarity == pytest.approx(float(rows[int.from_bytes(name, "big")] @ row), abs=1e-5)
             assert similarity <= 1.0
 

@@ -139,7 +139,7 @@ class History(RuleBasedStateMachine):
         assert len(results) == len(queries)
         live = {name: row for name, (row, expiry) in self.model.items() if now is None or expiry > now}
         for query, found in zip(queries, results, strict=True):
-            self.check(query, [(name, similarity) for name, similarity in found], live, k)
+            self.check(query, [(each.key, each.similarity) for each in found], live, k)
 
     def check(
         self,

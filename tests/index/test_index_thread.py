@@ -66,6 +66,9 @@ class ToyEngine:
     def remove(self, keys: Collection[bytes]) -> int:
         return sum(self.rows.pop(key, None) is not None for key in keys)
 
+    def vectors_of(self, keys: Sequence[bytes]) -> NDArray[np.float32]:
+        return np.stack([self.rows[key][0] for key in keys])
+
     def nearest(
         self, queries: NDArray[np.float32], k: int, now: float | None = None
     ) -> list[list[Neighbour]]:
@@ -427,10 +430,10 @@ async def test_answers_of_a_batch_come_back_in_one_callback() -> None:
     change = Change(room)
     change.extend([row(1)], [])
     calls: list[Call] = [
-        *(Search(room, vector(n), 1, loop.create_future()) for n in range(40)),
+        *(Search(room, vector(n), 1, 0, loop.create_future()) for n in range(40)),
         change,
         Work(lambda: None, loop.create_future()),
-        *(Search(room, vector(n), 1, loop.create_future()) for n in range(40)),
+        *(Search(room, vector(n), 1, 0, loop.create_future()) for n in range(40)),
     ]
     worker.queue.put(calls)
     worker.queue.put(None)

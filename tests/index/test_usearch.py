@@ -42,7 +42,7 @@ def test_it_finds_what_it_holds(rows: NDArray[np.float32]) -> None:
     assert isinstance(index, VectorIndex)
     for number, neighbours in enumerate(index.nearest(rows, 3)):
         assert neighbours[0].key == key(number)
-        for name, similarity in neighbours:
+        for name, similarity, _ in neighbours:
             expected = float(rows[int.from_bytes(name, "big")] @ rows[number])
             assert similarity == pytest.approx(expected, abs=1e-5)
     assert index.nearest(rows[:1], 3)[0][0].key == key(0)

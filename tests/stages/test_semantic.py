@@ -79,7 +79,9 @@ class PlainIndex:
         self.held: dict[tuple[bytes, bytes], dict[bytes, NDArray[np.float32]]] = {}
         self.error: Exception | None = None
 
-    async def nearest(self, partition: bytes, embedding: Embedding, k: int) -> list[Neighbour]:
+    async def nearest(
+        self, partition: bytes, embedding: Embedding, k: int, *, vectors: int = 0
+    ) -> list[Neighbour]:
         await asyncio.sleep(0)
         if self.error is not None:
             raise self.error
