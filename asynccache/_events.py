@@ -13,6 +13,7 @@ __all__ = [
     "EntryRefused",
     "EntryStored",
     "Event",
+    "PromiseChanged",
     "RequestFailed",
     "RequestServed",
     "SemanticTierChanged",
@@ -101,3 +102,17 @@ class SemanticTierChanged(Event):
     """
 
     error: Exception | None
+
+
+@dataclass(frozen=True, slots=True)
+class PromiseChanged(Event):
+    """The semantic tier became stricter or bolder, closed or opened again, to keep ``max_error``.
+
+    Args:
+        family: first 8 hex digits of the hash of the namespace.
+        limit: least calibrated score served from now on, log odds; None: nothing is, since no limit keeps
+            the promise.
+    """
+
+    family: str
+    limit: float | None

@@ -13,6 +13,7 @@ from asynccache._codec import decode, encode
 from asynccache._errors import BackendError, BackendUnavailable, CorruptEntry
 from asynccache._models import Entry
 from asynccache.backends._same_entry import same_entry
+from asynccache.backends._sqlite_labels import LabelRows
 from asynccache.backends._sqlite_vectors import DamagedVector, VectorRows, embedding_of
 from asynccache.backends._stored_vector import encode_vector
 
@@ -65,6 +66,7 @@ class Rows:
         self._max_bytes: Final = max_bytes
         self._trim_to: Final = max_bytes * 9 // 10  # leaves puts some room before they must evict themselves
         self.vectors: Final = VectorRows(max_bytes=max_bytes)
+        self.labels: Final = LabelRows(max_bytes=max_bytes)
         self.evictions = 0  # both counters: changed by the writer's thread only
         self.expired = 0
 
@@ -117,12 +119,7 @@ class Rows:
         except ValueError as error:
             raise BackendError(f"this entry cannot be stored: {error}") from error
         size = len(value) + len(vector)
-        disk = shutil.disk_usage(self._path.parent)
-        reserve = min(_FREE_MOST, int(disk.total * _FREE_SHARE))
-        if disk.free - size < reserve:
-            raise BackendUnavailable(
-                f"the disk of {self._path} has {disk.free} bytes free; nothing is stored below {reserve}"
-            )
+        self._check_disk(size)
         self._make_room(connection, size)
         identifier = connection.execute(
             "INSERT OR REPLACE INTO entries (key, partition, created_at, expires_at, size, value) "
@@ -136,6 +133,26 @@ class Rows:
             )
         for tag in entry.tags:
             connection.execute("INSERT OR IGNORE INTO tags (tag, entry) VALUES (?, ?)", (tag, identifier))
+
+    def put_labels(self, connection: sqlite3.Connection, values: Sequence[bytes]) -> None:
+        """Store labels in their stored form, making room first.
+
+        Raises:
+            BackendUnavailable: the disk is nearly full.
+            BackendError: they are more than the store can hold.
+        """
+        size = sum(map(len, values))
+        self._check_disk(size)
+        self._make_room(connection, size)
+        self.labels.put(connection, values)
+
+    def _check_disk(self, size: int) -> None:
+        disk = shutil.disk_usage(self._path.parent)
+        reserve = min(_FREE_MOST, int(disk.total * _FREE_SHARE))
+        if disk.free - size < reserve:
+            raise BackendUnavailable(
+                f"the disk of {self._path} has {disk.free} bytes free; nothing is stored below {reserve}"
+            )
 
     def add(self, connection: sqlite3.Connection, entry: Entry, now: float) -> bool:
         """As ``put``, unless a live entry is there; whether it was stored. A damaged one gives way."""

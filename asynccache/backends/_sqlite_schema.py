@@ -96,7 +96,19 @@ def _add_vectors(connection: sqlite3.Connection) -> None:
         connection.execute(f"CREATE TRIGGER {name} AFTER {event} ON vectors BEGIN {told} END")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create, _add_vectors)
+def _add_labels(connection: sqlite3.Connection) -> None:
+    """2 to 3: labels of near questions, in the order of their commits.
+
+    Apart from the entries: a question that is answered anew is still that question. The numbers begin at
+    random, so that one taken from another file is found out.
+    """
+    connection.execute("CREATE TABLE labels (seq INTEGER PRIMARY KEY AUTOINCREMENT, value BLOB NOT NULL)")
+    connection.execute(
+        "INSERT INTO sqlite_sequence (name, seq) VALUES ('labels', ?)", (2**40 + secrets.randbits(40),)
+    )
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create, _add_vectors, _add_labels)
 """The function at n takes a file from version n to n + 1, inside a transaction."""
 
 

@@ -13,10 +13,12 @@ import anyio.lowlevel
 from asynccache._clock import SystemClock
 from asynccache._errors import ConfigurationError
 from asynccache._lru import LRU
+from asynccache.backends._memory_labels import LabelTrail
 from asynccache.backends._memory_vectors import VectorTrail
 from asynccache.backends._same_entry import same_entry
 
 if TYPE_CHECKING:
+    from asynccache._judging import Label, LabelPage
     from asynccache._models import Entry, VectorChanges, VectorGroup, VectorPage
     from asynccache._protocols import Clock
     from asynccache._url import BackendURL
@@ -62,6 +64,7 @@ class MemoryBackend:
         )
         self._tagged: Final[dict[str, set[bytes]]] = {}  # keys by tag; no empty sets
         self._trail: Final = VectorTrail()
+        self._labels: Final = LabelTrail()
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
@@ -133,7 +136,8 @@ class MemoryBackend:
         return self.drop(keys.union(*(self._tagged.get(tag, ()) for tag in tags)))
 
     async def clear(self) -> int:
-        """Remove everything; the number of live entries removed."""
+        """Remove everything, labels too; the number of live entries removed."""
+        self._labels.clear()
         self._tagged.clear()  # at once, rather than key by key
         return self._lru.clear(self._now())
 
@@ -178,6 +182,14 @@ class MemoryBackend:
     async def vector_changes(self, after: int | None) -> VectorChanges:
         """What has changed after a cursor; the last 10,000 changes are known."""
         return self._trail.changes(after, self._held)
+
+    async def put_labels(self, labels: Sequence[Label]) -> None:
+        """Keep labels; the last 10,000 are kept."""
+        self._labels.put(labels)
+
+    async def labels(self, after: int) -> LabelPage:
+        """Labels stored after a cursor."""
+        return self._labels.page(after)
 
     def _held(self, key: bytes) -> Entry | None:
         return self._lru.peek(key, float("-inf"))

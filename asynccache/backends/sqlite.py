@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 
 from asynccache._clock import SystemClock
 from asynccache._errors import BackendError, BackendUnavailable, ConfigurationError
+from asynccache._judging import Label, LabelPage
 from asynccache._lifespan import Nursery, SharedLifespan
 from asynccache._models import Entry, VectorChanges, VectorGroup, VectorPage
 from asynccache._protocols import Clock
@@ -23,6 +24,7 @@ from asynccache.backends._sqlite_lane import Lane
 from asynccache.backends._sqlite_rows import Damaged, Place, Rows
 from asynccache.backends._sqlite_upkeep import Upkeep
 from asynccache.backends._sqlite_vectors import DamagedVector
+from asynccache.backends._stored_label import encode_label
 
 __all__ = ["SqliteBackend"]
 
@@ -254,6 +256,23 @@ class SqliteBackend:
         if not future.cancelled() and future.exception() is not None:
             self._write_errors += 1
 
+    async def put_labels(self, labels: Sequence[Label]) -> None:
+        """Keep labels, committed on return; the last 100,000 (fewer in a small store) are kept.
+
+        Raises:
+            BackendUnavailable: as ``put``.
+            BackendError: one of them has no stored form.
+        """
+        try:
+            values = [encode_label(label) for label in labels]
+        except ValueError as error:
+            raise BackendError(f"these labels cannot be stored: {error}") from error
+        await self._submit_write(partial(self._rows.put_labels, values=values))
+
+    async def labels(self, after: int) -> LabelPage:
+        """Labels stored after a cursor, by this process or another. Raises as ``get``."""
+        return await self._read(partial(self._rows.labels.page, after=after))
+
     async def flush(self) -> None:
         """Wait until all that was put before is committed (or counted in ``write_errors``).
 
@@ -288,7 +307,8 @@ class SqliteBackend:
         )
 
     async def clear(self) -> int:
-        """Remove every entry; the number removed. Raises as ``put``."""
+        """Remove every entry, and all labels; the number of entries removed. Raises as ``put``."""
+        await self._submit_write(self._rows.labels.clear)
         last = await self._submit_write(self._rows.last_id)
         return await self._delete_chunks(partial(self._rows.delete_chunk, last=last))
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from asynccache._errors import BackendError, ConfigurationError
-from asynccache._protocols import Clearable, Conditional, Managed, Measurable, Taggable, Vectors
+from asynccache._protocols import Clearable, Conditional, Labels, Managed, Measurable, Taggable, Vectors
 from asynccache.backends._same_entry import same_entry
 from asynccache.backends.memory import MAX_BYTES, MAX_ENTRIES, MemoryBackend
 
@@ -84,6 +84,9 @@ class Tiered:
         if isinstance(back, Conditional):
             self.add = partial(self._add, back)
             self.remove = partial(self._remove, back)
+        if isinstance(back, Labels):
+            self.put_labels = back.put_labels
+            self.labels = back.labels
         if isinstance(back, Vectors):
             self.index_folder = back.index_folder
             self.vector_groups = back.vector_groups

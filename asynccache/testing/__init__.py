@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from asynccache.testing.cancellation import cancel_at_every_step
 from asynccache.testing.clock import FakeClock
 from asynccache.testing.embedder import FakeEmbedder
-from asynccache.testing.entries import make_embedding, make_entry
+from asynccache.testing.entries import make_embedding, make_entry, make_label
 from asynccache.testing.upstream import FakeUpstream
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ __all__ = [
     "cancel_at_every_step",
     "make_embedding",
     "make_entry",
+    "make_label",
 ]
 
 
@@ -35,7 +36,7 @@ def __getattr__(name: str) -> Any:
         # Without this, a failed assert of the contract would not say what was compared.
         for module in ("contract", "model", "_mirror"):
             pytest.register_assert_rewrite(f"{__name__}.{module}")
-        for part in ("capabilities", "changes", "concurrency", "vectors"):
+        for part in ("capabilities", "changes", "concurrency", "labels", "vectors"):
             pytest.register_assert_rewrite(f"{__name__}._contract_{part}")
         from asynccache.testing.contract import BackendContract
 

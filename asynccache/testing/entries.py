@@ -8,9 +8,10 @@ import struct
 from dataclasses import replace
 from typing import Any, Final
 
+from asynccache._judging import Label
 from asynccache._models import Cost, Embedding, Entry, Response
 
-__all__ = ["ABSENT", "SPACE", "make_embedding", "make_entry", "same"]
+__all__ = ["ABSENT", "SPACE", "make_embedding", "make_entry", "make_label", "same"]
 
 ABSENT: Final = hashlib.sha256(b"never stored").digest()
 """A key no entry made here has."""
@@ -41,6 +42,30 @@ def make_entry(number: int = 0, *, created_at: float, **fields: Any) -> Entry:
         "cost": Cost(prompt_tokens=10, completion_tokens=number, seconds=0.25),
     }
     return Entry(created_at=created_at, **{**made, **fields})
+
+
+def make_label(number: int = 0, *, at: float, **fields: Any) -> Label:
+    """A label of the question of entry ``number``; its fields depend on that number alone.
+
+    Args:
+        number: sets keys, score and verdict.
+        at: seconds since the epoch.
+        fields: any other field of ``Label``, to replace the one made here.
+    """
+    made: dict[str, Any] = {
+        "key": hashlib.sha256(b"key %d" % number).digest(),
+        "asked": hashlib.sha256(b"asked %d" % number).digest(),
+        "family": hashlib.sha256(b"family").digest()[:16],
+        "version": hashlib.sha256(b"version").digest()[:16],
+        "score": number / 8,
+        "calibrated": number / 4,
+        "same": number % 2 == 0,
+        "kind": "miss",
+        "missed": 0.0625,
+        "accepted": 0.03125,
+        "origin": hashlib.sha256(b"origin").digest()[:16],
+    }
+    return Label(at=at, **{**made, **fields})
 
 
 def make_embedding(number: int = 0, *, space: bytes = SPACE) -> Embedding:

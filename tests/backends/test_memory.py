@@ -17,6 +17,7 @@ from asynccache._protocols import (
     Clearable,
     Clock,
     Conditional,
+    Labels,
     Managed,
     Measurable,
     Taggable,
@@ -47,7 +48,7 @@ def run_without_loop(coroutine: Any) -> Any:
 
 def test_it_has_every_capability() -> None:
     backend = MemoryBackend()
-    for capability in (Conditional, Taggable, Clearable, Measurable, Vectors, Managed):
+    for capability in (Conditional, Taggable, Clearable, Measurable, Vectors, Labels, Managed):
         assert isinstance(backend, capability)
 
 

@@ -20,7 +20,16 @@ from asynccache import _codec
 from asynccache._codec import encode
 from asynccache._errors import BackendError, BackendUnavailable, ConfigurationError
 from asynccache._models import Response
-from asynccache._protocols import Backend, Clearable, Clock, Conditional, Managed, Measurable, Taggable
+from asynccache._protocols import (
+    Backend,
+    Clearable,
+    Clock,
+    Conditional,
+    Labels,
+    Managed,
+    Measurable,
+    Taggable,
+)
 from asynccache.backends._sqlite_lane import Lane
 from asynccache.backends._sqlite_thread import DatabaseThread
 from asynccache.backends.sqlite import SqliteBackend
@@ -78,7 +87,7 @@ async def submit(lane: Lane, work: Callable[[sqlite3.Connection], Any]) -> Any:
 
 
 def test_it_has_every_capability(path: Path) -> None:
-    for capability in (Conditional, Taggable, Clearable, Measurable, Managed):
+    for capability in (Conditional, Taggable, Clearable, Measurable, Labels, Managed):
         assert isinstance(SqliteBackend(path), capability)
 
 

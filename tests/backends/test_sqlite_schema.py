@@ -15,7 +15,7 @@ from asynccache.backends import _sqlite_schema
 from asynccache.backends._sqlite_file import SqliteFile
 from asynccache.backends.sqlite import SqliteBackend
 from asynccache.testing import FakeClock, make_entry
-from asynccache.testing.entries import make_embedding, same
+from asynccache.testing.entries import make_embedding, make_label, same
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +40,7 @@ async def test_file_of_version_0_is_migrated(path: Path, clock: FakeClock) -> No
         await backend.put(entry)
         assert await backend.get(entry.key) == entry
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
     assert connection.execute("PRAGMA application_id").fetchone() == (_sqlite_schema.APPLICATION_ID,)
     connection.close()
 
@@ -82,9 +82,40 @@ async def test_file_of_version_1_is_migrated(path: Path) -> None:
         assert await backend.delete_tagged(["all"]) == 5
         assert [(group.space, group.size) for group in await backend.vector_groups()] == []
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (2,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
+
+
+async def test_file_of_version_2_is_migrated(path: Path) -> None:
+    unpack("version-2.sqlite.gz", path)  # made by the last release that knew no labels
+    clock = FakeClock(1e9 + 49)
+    backend = SqliteBackend(path, clock=clock)
+    entries = [make_entry(n, created_at=1e9 + n, ttl=None, embedding=make_embedding(n)) for n in range(4)]
+    async with backend.lifespan():
+        assert all(same(a, b) for a, b in zip([e async for e in backend.scan()], entries, strict=True))
+        assert [group.size for group in await backend.vector_groups()] == [4]
+        assert (await backend.labels(0)).labels == []
+        await backend.put_labels([make_label(1, at=clock.now())])
+        assert (await backend.labels(0)).labels == [make_label(1, at=clock.now())]
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+
+
+async def test_damaged_label_is_left_out(path: Path, clock: FakeClock) -> None:
+    backend = SqliteBackend(path, clock=clock)
+    async with backend.lifespan():
+        await backend.put_labels([make_label(n, at=clock.now()) for n in range(3)])
+    connection = sqlite3.connect(path)
+    value = connection.execute("SELECT value FROM labels ORDER BY seq LIMIT 1").fetchone()[0]
+    flipped = value[:60] + bytes([value[60] ^ 1]) + value[61:]
+    connection.execute("UPDATE labels SET value = ? WHERE value = ?", (flipped, value))
+    connection.commit()
+    connection.close()
+    async with backend.lifespan():
+        assert (await backend.labels(0)).labels == [make_label(n, at=clock.now()) for n in (1, 2)]
 
 
 async def test_trails_of_two_files_begin_far_apart(tmp_path: Path) -> None:
@@ -134,7 +165,7 @@ async def test_migration_keeps_the_entries(
             (None,)
         ]
         version = await backend._reader.submit(lambda c: c.execute("PRAGMA user_version").fetchone()[0])
-    assert version == 3
+    assert version == len(_sqlite_schema.MIGRATIONS)
 
 
 async def test_failed_migration_changes_nothing(

@@ -14,7 +14,7 @@ from anyio.lowlevel import checkpoint
 from asynccache._clock import SystemClock
 from asynccache._errors import BackendError, BackendUnavailable, ConfigurationError
 from asynccache._models import Entry, Response
-from asynccache._protocols import Backend, Clock, Conditional, Vectors
+from asynccache._protocols import Backend, Clock, Conditional, Labels, Vectors
 from asynccache.backends import MemoryBackend, SqliteBackend, Tiered
 from asynccache.testing import BackendContract, FakeClock, cancel_at_every_step, make_entry
 from asynccache.testing._mirror import all_changes, all_vectors
@@ -232,6 +232,13 @@ def test_it_has_vectors_where_the_back_has_them(tmp_path: Path, clock: FakeClock
         assert tiered.index_folder == folder
     for bare in (Bare(), WithoutVectors(clock), Stepped(clock)):
         assert not isinstance(Tiered(MemoryBackend(), bare), Vectors)
+
+
+def test_it_keeps_labels_where_the_back_does(path: Path, clock: FakeClock) -> None:
+    for back in (MemoryBackend(), SqliteBackend(path), Tiered(MemoryBackend(), MemoryBackend())):
+        assert isinstance(Tiered(MemoryBackend(), back), Labels)
+    for bare in (Bare(), WithoutVectors(clock), Stepped(clock), Tiered(MemoryBackend(), Bare())):
+        assert not isinstance(Tiered(MemoryBackend(), bare), Labels)
 
 
 def test_it_is_conditional_where_the_back_is(path: Path, clock: FakeClock) -> None:

@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 from anyio.lowlevel import checkpoint
 
+from asynccache._judging import Label, LabelPage
 from asynccache._models import (
     Cost,
     Entry,
@@ -624,7 +625,68 @@ class ForgetsItsTrail(Persistent):
         return await super().delete(keys)
 
 
+class SaysWhoAskedOnly(MemoryBackend):
+    """Every label comes back as one of a miss."""
+
+    async def put_labels(self, labels: Sequence[Label]) -> None:
+        await super().put_labels([label._replace(kind="miss") for label in labels])
+
+
+class TellsAllLabelsAgain(MemoryBackend):
+    async def labels(self, after: int) -> LabelPage:
+        page = await super().labels(0 if after < 1000 else after)
+        return page._replace(labels=page.labels[-20:]) if after else page
+
+
+class MergesLabels(MemoryBackend):
+    async def put_labels(self, labels: Sequence[Label]) -> None:
+        await super().put_labels(list(dict.fromkeys(labels)))
+
+
+class TellsOnePageOfLabels(MemoryBackend):
+    async def labels(self, after: int) -> LabelPage:
+        page = await super().labels(after)
+        return LabelPage(page.labels[:40], page.cursor, more=False)
+
+
+class ForgetsLabelsWithTheirEntry(MemoryBackend):
+    async def delete(self, keys: Collection[bytes]) -> int:
+        self._labels.clear()
+        return await super().delete(keys)
+
+
+class KeepsLabelsForEver(MemoryBackend):
+    async def clear(self) -> int:
+        kept = list((await self.labels(0)).labels)
+        removed = await super().clear()
+        self._labels._labels.extend(kept)
+        return removed
+
+
+class LosesLabelsOfOthers(MemoryBackend):
+    """What another writer stores meanwhile is gone."""
+
+    async def put_labels(self, labels: Sequence[Label]) -> None:
+        known = (await self.labels(0)).labels
+        await checkpoint()
+        self._labels.clear()
+        self._labels._newest = 0
+        await super().put_labels([*known, *labels])
+
+
+class KeepsNoLabels(Persistent):
+    """Its labels live with the object."""
+
+
 BROKEN = {
+    SaysWhoAskedOnly: "test_labels_come_back_whole_and_in_order",
+    TellsAllLabelsAgain: "test_what_was_told_before_a_cursor_is_not_told_after_it",
+    MergesLabels: "test_the_same_label_twice_is_two_labels",
+    TellsOnePageOfLabels: "test_more_labels_than_a_page_holds_all_show",
+    ForgetsLabelsWithTheirEntry: "test_labels_outlive_the_entry_they_are_about",
+    KeepsLabelsForEver: "test_clearing_forgets_the_labels",
+    LosesLabelsOfOthers: "test_labels_of_many_writers_are_all_told",
+    KeepsNoLabels: "test_labels_are_there_after_reopening",
     ForgetsExpiry: "test_entry_expires_at_its_instant",
     ExpiresLate: "test_entry_expires_at_its_instant",
     CountsTtlFromStoring: "test_ttl_counts_from_creation_not_from_storing",

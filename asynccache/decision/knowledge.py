@@ -1,0 +1,116 @@
+"""All that labels have taught, and what it means for the next question. Pure: no I/O, no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from asynccache.decision.promise import Prior, Promise
+from asynccache.decision.records import Records
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from asynccache._judging import Label
+
+__all__ = ["Knowledge", "Lessons"]
+
+_V = TypeVar("_V")
+
+FAILURES: Final = 2
+"""Wrong hits found out after which an answer is served to its own question alone."""
+_MOST: Final = 100_000
+"""Pairs, and failing answers, remembered; past it the oldest are forgotten."""
+_VERSIONS: Final = 4
+"""Scores told apart at a time; one is in use, others come up while models are changed."""
+_NAME: Final = 8  # bytes of a key, a hash, by which it is known
+
+
+class Lessons:
+    """What is known under one version of the score.
+
+    Args:
+        prior: what its promise expects at first.
+    """
+
+    def __init__(self, prior: Prior) -> None:
+        self._records: Final = Records()
+        self.promise: Final = Promise(prior)
+        self.labels = 0
+        """Taken up so far."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory held by what grows."""
+        return self._records.nbytes + self.promise.nbytes
+
+    def take(self, label: Label) -> None:
+        """Take up a label of this version."""
+        self.labels += 1
+        self._records.learn(label.key, label.score, same=label.same)
+        self._records.learn(label.asked, label.score, same=label.same, asked=True)
+        self.promise.learn(
+            label.family, label.calibrated, same=label.same, missed=label.missed, accepted=label.accepted
+        )
+
+    def sums(self, keys: Sequence[bytes]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Pull and information of stored questions; see ``Records.sums``."""
+        return self._records.sums(keys)
+
+
+class Knowledge:
+    """Lessons by version of the score, pairs that were rejected, and answers that failed.
+
+    Args:
+        prior: what a promise expects at first.
+    """
+
+    def __init__(self, prior: Prior) -> None:
+        self._prior: Final = prior
+        self._lessons: Final[dict[bytes, Lessons]] = {}
+        # In order of arrival, so that the first is the oldest; values are not used but for the count.
+        self._rejected: Final[dict[bytes, None]] = {}
+        self._failures: Final[dict[bytes, int]] = {}
+
+    def lessons(self, version: bytes) -> Lessons:
+        """What is known under a version, 16 bytes."""
+        found = self._lessons.get(version)
+        if found is None:
+            if len(self._lessons) >= _VERSIONS:
+                del self._lessons[next(iter(self._lessons))]
+            found = self._lessons[version] = Lessons(self._prior)
+        return found
+
+    def take(self, label: Label) -> None:
+        """Take up a label."""
+        self.lessons(label.version).take(label)
+        pair = _pair(label.asked, label.key)
+        name = label.key[:_NAME]
+        if label.same:
+            if label.kind == "accept":
+                self._rejected.pop(pair, None)
+                self._failures.pop(name, None)
+            return
+        if label.kind == "reject":
+            _remember(self._rejected, pair, None)
+        if label.kind in ("audit", "reject"):
+            _remember(self._failures, name, self._failures.get(name, 0) + 1)
+
+    def rejected(self, asked: bytes, key: bytes) -> bool:
+        """Whether a caller has rejected the answer to one question for the other."""
+        return _pair(asked, key) in self._rejected
+
+    def quarantined(self, key: bytes) -> bool:
+        """Whether an answer was found wrong for other questions too often to be served to any."""
+        return self._failures.get(key[:_NAME], 0) >= FAILURES
+
+
+def _pair(asked: bytes, key: bytes) -> bytes:
+    return asked[:_NAME] + key[:_NAME]
+
+
+def _remember(known: dict[bytes, _V], name: bytes, value: _V) -> None:
+    if name not in known and len(known) >= _MOST:
+        del known[next(iter(known))]
+    known[name] = value

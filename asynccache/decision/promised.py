@@ -1,0 +1,324 @@
+"""The semantic decision that keeps a promise: no more than a share of its hits is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import anyio
+import numpy as np
+import orjson
+from anyio import to_thread
+
+from asynccache._clock import SystemClock
+from asynccache._errors import ConfigurationError
+from asynccache._events import PromiseChanged
+from asynccache._judging import Judgement, Label, Ruling
+from asynccache._lifespan import SharedLifespan, entered
+from asynccache._lru import LRU
+from asynccache.decision._label_feed import LabelFeed
+from asynccache.decision._local import local_shift
+from asynccache.decision.knowledge import Knowledge
+from asynccache.decision.language import foreign
+from asynccache.decision.pair_score import PairScore
+from asynccache.decision.prepared import Prepared, prepare
+from asynccache.decision.promise import CLOSED, Estimate, Prior
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from asynccache._exchange import Exchange
+    from asynccache._judging import LabelKind
+    from asynccache._models import Candidate, Embedding, Request
+    from asynccache._protocols import Backend, Clock, Driver
+
+__all__ = ["PRIOR", "PromisedDecision"]
+
+LOWEST: Final = 0.6
+"""Cosine below which nothing is worth a look."""
+NEIGHBOURS: Final = 16
+ON_LOOP: Final = 2000
+"""Characters, of all questions together, read on the event loop; more would hold it for milliseconds."""
+PREPARED: Final = 4096
+"""Stored questions kept ready, some 4 kB each."""
+SURE: Final = 5.0
+"""Log odds of what was beyond doubt when its alias was made."""
+FOREIGN: Final = "not in a language the decision knows"
+TELLING: Final = 0.5
+"""Log odds by which a limit must have moved to be told of."""
+
+PRIOR: Final = Prior(slope=1.5, intercept=1.5, weight=200.0)
+
+
+class _Scored(NamedTuple):
+    """The candidates' scores, and what the neighbourhood adds to each."""
+
+    scores: NDArray[np.float64]
+    shift: float
+    version: bytes
+
+
+class PromisedDecision:
+    """Serves a near question's answer when the odds that it is right keep the promise.
+
+    A pair of questions gets a score (log odds) from the two texts and vectors, moved by what is known of
+    the questions around (``local_shift``). Every miss that had a candidate teaches: was the fresh answer
+    the candidate's? From these labels, and from what is known before, comes the least score at which no
+    more than ``max_error`` of the hits are wrong, for each ``Scope.namespace``. Where none keeps the
+    promise, nothing is served, and hooks are told (``PromiseChanged``). Labels are kept by a backend that
+    has the capability ``Labels`` and are shared with all that use it.
+
+    Text in languages that the score does not understand is refused.
+
+    Args:
+        backend: keeps the labels; opened and closed with the pipeline. None: they live with the process.
+        max_error: share of the semantic hits that may be wrong, above 0 and below 1; default 0.02.
+        shadow: True decides and learns, and never serves: to see before switching on.
+        prior: what is expected of the score before anything is known.
+        clock: stamps labels.
+
+    Raises:
+        ConfigurationError: ``max_error`` is no such share.
+    """
+
+    lowest: Final = LOWEST
+    neighbours: Final = NEIGHBOURS
+
+    def __init__(
+        self,
+        backend: Backend | None = None,
+        *,
+        max_error: float = 0.02,
+        shadow: bool = False,
+        prior: Prior = PRIOR,
+        clock: Clock | None = None,
+    ) -> None:
+        if isinstance(max_error, bool) or not isinstance(max_error, (int, float)) or not 0 < max_error < 1:
+            raise ConfigurationError(
+                f"max_error={max_error!r}: expected a share above 0 and below 1, as 0.02 for two wrong in a "
+                "hundred semantic hits"
+            )
+        self._max_error: Final = max_error
+        self._shadow: Final = shadow
+        self._clock: Final = SystemClock() if clock is None else clock
+        self._knowledge: Final = Knowledge(prior)
+        self._feed: Final = LabelFeed(backend, self._knowledge.take)
+        self._scores: Final[dict[bytes, PairScore]] = {}  # by space; as many as embedders were used
+        self._prepared: Final = LRU[bytes, Prepared](max_items=PREPARED, max_weight=PREPARED)
+        self._families: Final[dict[str | None, bytes]] = {}
+        self._told: Final[dict[bytes, float]] = {}  # the limits that hooks know of, by family
+        self._version = b""  # of the score last used
+        # Of its own, so that a long question never waits for somebody else's work.
+        self._threads: Final = anyio.CapacityLimiter(1)
+        self._lifespan: Final = SharedLifespan(self._opening)
+
+    def lifespan(self) -> AbstractAsyncContextManager[None]:
+        """Read what is known, and keep what is learnt."""
+        return self._lifespan()
+
+    @asynccontextmanager
+    async def _opening(self) -> AsyncIterator[None]:
+        async with entered(self._feed):
+            # The files are read now rather than while the first question waits.
+            await to_thread.run_sync(_warm_up, limiter=self._threads)
+            yield
+
+    async def flush(self) -> None:
+        """Wait until what was learnt is stored."""
+        await self._feed.flush()
+
+    @property
+    def labels(self) -> int:
+        """Labels taken up under the score in use."""
+        return self._knowledge.lessons(self._version).labels if self._version else 0
+
+    def estimate(self) -> Estimate | None:
+        """How many of the hits served lately were wrong; None when there were none."""
+        return self._knowledge.lessons(self._version).promise.estimate() if self._version else None
+
+    def limit(self, namespace: str | None = None) -> float:
+        """The least calibrated score served now, log odds; infinity when nothing is."""
+        if not self._version:
+            return CLOSED
+        promise = self._knowledge.lessons(self._version).promise
+        return promise.limit(self._family(namespace), self._max_error)
+
+    async def rule(self, exchange: Exchange, candidates: Sequence[Candidate], /) -> Ruling:
+        request = exchange.request
+        question = request.question
+        if question is None:
+            return Ruling(None, ("no question to compare",) * len(candidates))
+        if not self._feed.caught_up:
+            return Ruling(None, ("what is known is still being read",) * len(candidates))
+        barred = [self._barred(request, each) for each in candidates]
+        open_ = [each for each, reason in zip(candidates, barred, strict=True) if reason is None]
+        texts = [each.entry.question or "" for each in open_]
+        if not open_:
+            return Ruling(None, tuple(reason or "" for reason in barred))
+        if exchange.embedding is None:
+            return self._by_alias(exchange, open_[0], barred)
+        score = await self._score_of(exchange.embedding.space)
+        work = partial(self._scored, exchange, exchange.embedding, score, question, open_)
+        if len(question) + sum(map(len, texts)) <= ON_LOOP:
+            scored = work()
+        else:
+            scored = await to_thread.run_sync(work, limiter=self._threads)
+        if scored is None:
+            return Ruling(None, tuple(each or FOREIGN for each in barred))
+        best = int(np.argmax(scored.scores))
+        likely = float(scored.scores[best])
+        judgement = Judgement(
+            open_[best], likely, likely + scored.shift, self._limit(exchange), scored.version
+        )
+        refused = self._refusal(exchange, judgement)
+        if refused is None:
+            others = (
+                other or "another candidate is likelier"
+                for other, each in zip(barred, candidates, strict=True)
+                if each is not judgement.candidate
+            )
+            return Ruling(judgement.candidate, tuple(others), judgement)
+        return Ruling(None, tuple(each or refused for each in barred), judgement)
+
+    def learn(
+        self,
+        request: Request,
+        judgement: Judgement,
+        *,
+        same: bool,
+        kind: LabelKind,
+        missed: float = 0.0,
+        accepted: float = 0.0,
+    ) -> None:
+        label = Label(
+            key=judgement.candidate.entry.key,
+            asked=request.key,
+            family=self._family(request.scope.namespace),
+            version=judgement.version,
+            score=judgement.score,
+            calibrated=judgement.calibrated,
+            same=same,
+            kind=kind,
+            missed=missed,
+            accepted=accepted,
+            at=self._clock.now(),
+            origin=self._feed.origin,
+        )
+        self._knowledge.take(label)
+        self._feed.publish(label)
+
+    def _barred(self, request: Request, candidate: Candidate) -> str | None:
+        key = candidate.entry.key
+        if self._knowledge.rejected(request.key, key):
+            return "rejected before"
+        if self._knowledge.quarantined(key):
+            return "found wrong for other questions"
+        return None
+
+    def _by_alias(self, exchange: Exchange, candidate: Candidate, barred: Sequence[str | None]) -> Ruling:
+        """Of a question that was asked before in the same words, and answered beyond doubt."""
+        if not self._version:  # nothing is known of the score yet: the long way decides
+            return Ruling(None, tuple(each or "not decided yet" for each in barred))
+        judgement = Judgement(candidate, SURE, SURE, self._limit(exchange), self._version)
+        refused = self._refusal(exchange, judgement)
+        if refused is None:
+            return Ruling(candidate, (), judgement)
+        return Ruling(None, tuple(each or refused for each in barred), judgement)
+
+    async def _score_of(self, space: bytes) -> PairScore:
+        score = self._scores.get(space)
+        if score is None:
+            score = await to_thread.run_sync(PairScore.load, space, limiter=self._threads)
+            self._scores[space] = score
+        self._version = score.version
+        return score
+
+    def _scored(
+        self,
+        exchange: Exchange,
+        embedding: Embedding,
+        score: PairScore,
+        question: str,
+        candidates: Sequence[Candidate],
+    ) -> _Scored | None:
+        """None: one of the texts is in a language that the score does not understand."""
+        asked = prepare(question)
+        texts = [self._ready(each) for each in candidates]
+        if foreign(asked) or any(map(foreign, texts)):
+            return None
+        vectors = {each.key: _vector(each.vector) for each in exchange.neighbours if each.vector is not None}
+        pairs = [
+            (text, vectors.get(each.entry.key), each.similarity)
+            for text, each in zip(texts, candidates, strict=True)
+        ]
+        scores = score(asked, _vector(embedding.vector), pairs)
+        around = [(each.key, each.similarity) for each in exchange.neighbours] or [
+            (each.entry.key, each.similarity) for each in candidates
+        ]
+        sums = self._knowledge.lessons(score.version).sums([key for key, _ in around])
+        shift = local_shift(np.array([cosine for _, cosine in around]), *sums)
+        return _Scored(scores, shift, score.version)
+
+    def _ready(self, candidate: Candidate) -> Prepared:
+        key = candidate.entry.key
+        found = self._prepared.get(key, 0.0)
+        if found is None:
+            found = prepare(candidate.entry.question or "")
+            self._prepared.put(key, found, weight=1, until=float("inf"), now=0.0)
+        return found
+
+    def _limit(self, exchange: Exchange) -> float:
+        request = exchange.request
+        asked = request.control.max_error
+        max_error = self._max_error if asked is None else min(asked, self._max_error)
+        if not max_error:
+            return CLOSED
+        family = self._family(request.scope.namespace)
+        limit = self._knowledge.lessons(self._version).promise.limit(family, max_error)
+        if max_error == self._max_error:
+            self._tell(exchange.driver, family, limit)
+        return limit
+
+    def _refusal(self, exchange: Exchange, judgement: Judgement) -> str | None:
+        served = judgement.calibrated >= judgement.limit
+        promise = self._knowledge.lessons(judgement.version).promise
+        promise.see(
+            self._family(exchange.request.scope.namespace),
+            judgement.calibrated,
+            served=served and not self._shadow,
+        )
+        if served:
+            return "shadow: it would have been served" if self._shadow else None
+        if judgement.limit == CLOSED:
+            return "max_error cannot be kept: the semantic tier is closed"
+        return "not sure enough for max_error"
+
+    def _family(self, namespace: str | None) -> bytes:
+        family = self._families.get(namespace)
+        if family is None:
+            family = sha256(orjson.dumps(("family", namespace))).digest()[:16]
+            if len(self._families) < PREPARED:
+                self._families[namespace] = family
+        return family
+
+    def _tell(self, driver: Driver, family: bytes, limit: float) -> None:
+        told = self._told.get(family)
+        if told is not None and (told == limit or abs(told - limit) < TELLING):
+            return
+        if told is None and len(self._told) >= PREPARED:
+            return
+        self._told[family] = limit
+        if told is not None or limit == CLOSED:
+            driver.emit(PromiseChanged(family.hex()[:8], None if limit == CLOSED else limit))
+
+
+def _vector(stored: bytes) -> NDArray[np.float32]:
+    return np.frombuffer(stored, dtype="<f4").astype(np.float32, copy=False)
+
+
+def _warm_up() -> None:
+    PairScore.load()
+    prepare("What is a cache?")
