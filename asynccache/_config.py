@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import orjson
 
+from asynccache._deciders import KNOWN
 from asynccache._errors import ConfigurationError
 from asynccache._keys import parse_history
 from asynccache._registry import open_backend
@@ -143,9 +144,40 @@ def _read_flag(text: str) -> bool | str:
 
 
 def _decision(value: Any) -> str | None:
-    if value not in ("none", "threshold"):
+    if value not in ("none", *KNOWN):
         raise _UnfitError
     return None if value == "none" else str(value)
+
+
+def _error(value: Any) -> float:
+    if not 0 < _amount(value) < 1:
+        raise _UnfitError
+    return float(value)
+
+
+def _guards(value: Any) -> list[str]:
+    if not isinstance(value, list) or not set(map(str, value)) <= {
+        "numbers",
+        "negation",
+        "units",
+        "entities",
+    }:
+        raise _UnfitError
+    return value
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise _UnfitError
+    return value
+
+
+def _read_count(text: str) -> int | str:
+    return int(text) if text.isascii() and text.isdigit() else text
+
+
+def _read_list(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",")]
 
 
 def _cosine(value: Any) -> float:
@@ -185,7 +217,11 @@ _OPTIONS: Final[Mapping[str, _Option]] = {
         "a table of models, each with two numbers: [per million prompt tokens, completion]",
         orjson.loads,
     ),
-    "decision": _Option(_decision, "'none' or 'threshold'"),
+    "decision": _Option(_decision, f"'none' or one of {', '.join(map(repr, KNOWN))}"),
+    "max_error": _Option(_error, "a share above 0 and below 1, such as 0.02", _read_number),
+    "guards": _Option(_guards, "a list of 'numbers', 'negation', 'units' and 'entities'", _read_list),
+    "audit": _Option(_cosine, "a share from 0 to 1, such as 0.02", _read_number),
+    "audits_per_minute": _Option(_count, "a whole number above 0", _read_count),
     "embedder": _Option(_text, "'default', or the name or the folder of a model"),
     "threshold": _Option(
         _thresholds,

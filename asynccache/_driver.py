@@ -21,6 +21,8 @@ from asynccache._events import (
     EntryRefused,
     EntryStored,
     Event,
+    HitAudited,
+    PromiseChanged,
     RequestFailed,
     RequestServed,
     SemanticTierChanged,
@@ -55,12 +57,15 @@ def _failure_log() -> Hook:
     made: list[Hook] = []
 
     def hook(event: Event) -> None:
-        if isinstance(event, (StageFailed, SemanticTierChanged)):
+        if isinstance(event, (StageFailed, SemanticTierChanged, PromiseChanged)):
             if not made:
                 made.append(import_module("asynccache.instrumentation.structlog").log_failures())
             made[0](event)
 
     return hook
+
+
+_AUDITED: Final = {True: "right", False: "wrong", None: "unclear"}
 
 
 class Counts:
@@ -70,6 +75,7 @@ class Counts:
         self.sources: Counter[str] = Counter()  # answered requests by source
         self.rejected: Counter[str] = Counter()  # candidates by the reason they were refused
         self.refused: Counter[str] = Counter()  # answers by the reason they were not stored
+        self.audited: Counter[str] = Counter()  # semantic hits asked upstream again, by what came out
         self.failed: Counter[str] = Counter()  # passed-over failures by stage
         self.stored = 0
         self.errors = 0  # requests that ended in an error
@@ -168,6 +174,8 @@ class StageDriver:
                 _count(counts.refused, reason)
             case EntryStored():
                 counts.stored += 1
+            case HitAudited(same=same):
+                counts.audited[_AUDITED[same]] += 1
             case _:
                 pass
         for hook in self._hooks:

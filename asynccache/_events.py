@@ -13,6 +13,7 @@ __all__ = [
     "EntryRefused",
     "EntryStored",
     "Event",
+    "HitAudited",
     "PromiseChanged",
     "RequestFailed",
     "RequestServed",
@@ -116,3 +117,14 @@ class PromiseChanged(Event):
 
     family: str
     limit: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class HitAudited(Event):
+    """A semantic hit was asked upstream again.
+
+    Args:
+        same: whether the answers say the same; None: the judge could not tell.
+    """
+
+    same: bool | None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 from asynccache._models import Candidate
 
-__all__ = ["AnswerPair", "Judgement", "Label", "LabelKind", "LabelPage", "Ruling"]
+__all__ = ["Account", "AnswerPair", "Estimate", "Judgement", "Label", "LabelKind", "LabelPage", "Ruling"]
 
 LabelKind: TypeAlias = Literal["miss", "audit", "reject", "accept"]
 """How it came to be known: a miss brought a fresh answer, a hit was asked upstream again to see, or the
@@ -49,6 +50,26 @@ class Ruling(NamedTuple):
     """Why not the others: one for each candidate that was refused, in their order."""
     judgement: Judgement | None = None
     """What can be learnt from; None when nothing can."""
+
+
+class Estimate(NamedTuple):
+    """How many of the semantic hits served lately were wrong, 0 to 1."""
+
+    rate: float
+    low: float
+    high: float
+    """Ends of the 95 % interval."""
+
+
+class Account(NamedTuple):
+    """How a decision keeps its promise."""
+
+    labels: int
+    """It has learnt from."""
+    wrong: Estimate | None
+    """None: it has served nothing lately."""
+    limits: Mapping[str | None, float]
+    """Least calibrated score served now, log odds, by namespace; infinity where nothing is."""
 
 
 class Label(NamedTuple):

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from asynccache._exchange import Exchange
-    from asynccache._models import Entry, Response
+    from asynccache._judging import Judgement
+    from asynccache._models import Entry, Request, Response
 
 __all__ = ["Outcome", "Prices"]
 
@@ -71,9 +72,22 @@ class Outcome:
 
     @property
     def similarity(self) -> float | None:
-        """Cosine of the stored question to this one, 1.0 for an exact match; None when not a hit."""
-        accepted = self._exchange.accepted
-        return None if accepted is None else accepted.similarity
+        """Cosine of the answered question to this one, 1.0 for an exact match; None when it was this one."""
+        accepted, judgement = self._exchange.accepted, self._exchange.judgement
+        if accepted is not None:
+            return accepted.similarity
+        shared = judgement is not None and self.source is Source.SHARED
+        return judgement.candidate.similarity if judgement is not None and shared else None
+
+    @property
+    def judgement(self) -> Judgement | None:
+        """What the semantic decision thought of the best candidate; None when it was not asked."""
+        return self._exchange.judgement
+
+    @property
+    def request(self) -> Request:
+        """What was asked, as the cache understood it."""
+        return self._exchange.request
 
     @property
     def age(self) -> float | None:

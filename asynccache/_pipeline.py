@@ -12,6 +12,8 @@ from asynccache._answer_stream import AnswerStream
 from asynccache._chain import AnyEmbedder, AnyUpstream, Semantic, checked, semantic, standard
 from asynccache._clock import SystemClock
 from asynccache._config import load
+from asynccache._corrections import correct
+from asynccache._deciders import AnyDecision, DecisionOptions, check_decision
 from asynccache._driver import StageDriver
 from asynccache._errors import (
     ConfigurationError,
@@ -28,7 +30,7 @@ from asynccache._lifespan import entered
 from asynccache._models import Control, Mode, Request, Response, Scope
 from asynccache._origin import origin_of
 from asynccache._outcome import Outcome, Prices
-from asynccache._protocols import Backend, Clock, Hook, Stage, Taggable
+from asynccache._protocols import AnswerEquivalence, Backend, Check, Clock, Decision, Hook, Stage, Taggable
 from asynccache._registry import default_backend_url, open_backend
 from asynccache._requests import ControlLike, Requests, ScopeLike
 from asynccache._stats import Stats
@@ -79,9 +81,24 @@ class CachePipeline:
         prices: ``{model: (per million prompt tokens, per million completion tokens)}`` for ``saved.money``.
         hooks: called for every event. Default: failures of the cache are logged through structlog.
         strict: True raises failures of the cache instead of passing them over (for tests).
-        decision: when the answer to a near question may be served: None, the exact tier only, or
-            ``"threshold"``, from a least cosine on, which promises nothing (see ``stages.Threshold``).
-            Without the packages of ``asynccache[semantic]``, or a model, the exact tier works alone.
+        decision: when the answer to a near question may be served. ``"promise"``, the default: when it is
+            likely enough that no more than ``max_error`` of the semantic hits are wrong (see
+            ``decision.PromisedDecision``); few are served until answers have taught it what is near.
+            ``"shadow"`` decides and learns likewise, and serves nothing. ``"judge"`` asks a verifier where
+            the promise refuses. ``"vcache"`` bounds errors among all requests, by entry.
+            ``"threshold"`` serves from a least cosine on, which promises nothing. A ``Decision``, or a
+            function of request and candidate that returns a reason to refuse, or None. None: the exact tier
+            only. Without the packages of ``asynccache[semantic]``, or a model, the exact tier works alone.
+        max_error: share of the semantic hits that may be wrong, above 0 and below 1. Default 0.02.
+        guards: demanded of near questions on top of the decision: ``"numbers"``, ``"negation"``,
+            ``"units"``, ``"entities"`` must agree; or checks of your own.
+        audit: share of the semantic hits that the upstream is asked about again, behind the caller, to see
+            whether they were right. Default 0; 0.02 is enough to see a change in what people ask.
+        audits_per_minute: how many at most. Default 60.
+        judge: tells whether two answers say the same; default ``decision.BuiltinJudge``, which compares
+            them by values and by their embeddings. ``decision.LLMJudge`` asks a model where that is unsure.
+        verifier: for ``decision="judge"``: an async function of the question, the stored question and its
+            answer that says whether it answers both. Default: the upstream is asked.
         embedder: what makes vectors of questions: ``"default"`` (the model that comes with the package),
             another model's name or folder, an ``Embedder``, or an async function from texts to vectors.
         threshold: least cosine of a semantic hit, or one for each namespace; default 0.95.
@@ -113,7 +130,13 @@ class CachePipeline:
         prices: Prices | None = None,
         hooks: Iterable[Hook] = (),
         strict: bool = False,
-        decision: Literal["threshold"] | None = None,
+        decision: AnyDecision = "promise",
+        max_error: float = 0.02,
+        guards: Iterable[str | Check] = (),
+        audit: float = 0.0,
+        audits_per_minute: int = 60,
+        judge: AnswerEquivalence | None = None,
+        verifier: Callable[..., Any] | None = None,
         embedder: AnyEmbedder = "default",
         threshold: float | Mapping[str | None, float] = LEAST,
         threshold_floor: float | None = None,
@@ -123,9 +146,19 @@ class CachePipeline:
         max_request_bytes: int = 16 * 2**20,
         clock: Clock | None = None,
     ) -> None:
-        if decision not in (None, "threshold"):
-            raise ConfigurationError(f"unknown decision={decision!r}; known: 'threshold', None")
-        deciding = Threshold(threshold, floor=threshold_floor)
+        check_decision(decision)
+        Threshold(threshold, floor=threshold_floor)  # says what is wrong with them, whatever decides
+        deciding = DecisionOptions(
+            decision=decision,
+            max_error=max_error,
+            threshold=threshold,
+            threshold_floor=threshold_floor,
+            guards=tuple(guards),
+            audit=audit,
+            audits_per_minute=audits_per_minute,
+            judge=judge,
+            verifier=verifier,
+        )
         if (upstream is None) == (stages is None):
             raise ConfigurationError(
                 "upstream: give either an upstream (a base URL, an Upstream or an async callable) or "
@@ -140,7 +173,7 @@ class CachePipeline:
         self._keyring: Final = normalize.keyring
         self._semantic: Semantic | EmbedderError | None = None
         if stages is not None:
-            if decision is not None:
+            if decision not in (None, "promise"):  # the latter is what nobody has asked for
                 raise ConfigurationError("decision: with stages=[…] it goes into Validate(decision=…)")
             self._chain = checked(stages)
         else:
@@ -152,7 +185,8 @@ class CachePipeline:
                 self._semantic = semantic(
                     self._backend,
                     embedder=embedder,
-                    decision=deciding,
+                    upstream=answering,
+                    options=deciding,
                     max_index_bytes=max_index_bytes,
                     clock=clock,
                 )
@@ -388,17 +422,49 @@ class CachePipeline:
             removed += await backend.delete(doomed)
         return removed
 
+    async def reject(self, outcome: Outcome, /) -> bool:
+        """Say that an answer was wrong.
+
+        The answer to a near question is never served to this one again, and the decision learns from it;
+        twice rejected, it is served to its own question alone. Any other answer is forgotten, if it is
+        stored.
+
+        Returns:
+            Whether there was anything to learn or to forget.
+
+        Raises:
+            BackendError: the store could not be changed.
+        """
+        return await correct(outcome, self._store(), self._decision(), same=False)
+
+    async def accept(self, outcome: Outcome, /) -> bool:
+        """Say that an answer was right.
+
+        That to a near question teaches the decision, and takes an earlier rejection back. Of other answers
+        there is nothing to learn.
+
+        Returns:
+            Whether there was anything to learn.
+
+        Raises:
+            BackendError: the store could not be changed.
+        """
+        return await correct(outcome, self._store(), self._decision(), same=True)
+
+    def _decision(self) -> Decision | None:
+        return self._semantic.deciding.decision if isinstance(self._semantic, Semantic) else None
+
     async def flush(self) -> None:
-        """Wait until all that is written behind requests is written, and found by every lookup."""
+        """Wait until all that is done behind requests is done and stored, and found by every lookup."""
         index = self._semantic.index if isinstance(self._semantic, Semantic) else None
-        for part in (*self._chain.stages, self._backend, index):
+        for part in (*self._chain.stages, self._decision(), self._backend, index):
             flush = getattr(part, "flush", None)
             if flush is not None:
                 await flush()
 
     def stats(self) -> Stats:
         """The counters since the pipeline was made."""
-        return Stats.of(self._driver.counts)
+        return Stats.of(self._driver.counts, self._decision())
 
     def _store(self) -> Backend:
         if self._opened is None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from asynccache._events import Event
     from asynccache._exchange import Exchange
-    from asynccache._judging import AnswerPair, Judgement, Label, LabelKind, LabelPage, Ruling
+    from asynccache._judging import Account, AnswerPair, Judgement, Label, LabelKind, LabelPage, Ruling
     from asynccache._models import (
         Candidate,
         Cost,
@@ -31,11 +31,13 @@ if TYPE_CHECKING:
     from asynccache._stream import Stream
 
 __all__ = [
+    "Accountable",
     "AnswerEquivalence",
     "Backend",
     "Check",
     "Clearable",
     "Clock",
+    "Comparing",
     "Conditional",
     "Decision",
     "Dialect",
@@ -354,6 +356,21 @@ class Decision(Protocol):
 
 
 @runtime_checkable
+class Comparing(Decision, Protocol):
+    """A decision that compares vectors itself: of questions that stand in no index, being in flight."""
+
+    def nearest(self, vector: bytes, others: Sequence[bytes], k: int) -> list[tuple[int, float]]:
+        """Places and cosines of the k nearest of some vectors, best first, none below ``lowest``.
+
+        Args:
+            vector: float32, little-endian, norm 1; the others likewise, of the same length.
+            others: at least one.
+            k: how many at most.
+        """
+        ...
+
+
+@runtime_checkable
 class Learning(Protocol):
     """A decision that learns from what becomes known of the answers."""
 
@@ -377,6 +394,15 @@ class Learning(Protocol):
             missed: share of right answers that who judged calls wrong, 0 to 1.
             accepted: share of wrong answers that who judged calls right, 0 to 1.
         """
+        ...
+
+
+@runtime_checkable
+class Accountable(Protocol):
+    """A decision that knows how often it was wrong."""
+
+    def account(self) -> Account:
+        """What it knows now."""
         ...
 
 

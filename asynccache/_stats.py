@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from asynccache._protocols import Accountable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from asynccache._driver import Counts
+    from asynccache._judging import Account
+    from asynccache._protocols import Decision
 
 __all__ = ["Stats"]
 
@@ -24,6 +28,9 @@ class Stats:
         refused: answers not stored, by reason.
         rejected: stored answers found and not served, by reason.
         failed: failures of the cache that were passed over, by stage.
+        audited: semantic hits that the upstream was asked about again: ``"right"``, ``"wrong"`` or
+            ``"unclear"``.
+        learnt: how the semantic decision keeps its promise; None for one that measures nothing.
     """
 
     sources: Mapping[str, int]
@@ -32,9 +39,11 @@ class Stats:
     refused: Mapping[str, int]
     rejected: Mapping[str, int]
     failed: Mapping[str, int]
+    audited: Mapping[str, int]
+    learnt: Account | None
 
     @classmethod
-    def of(cls, counts: Counts) -> Stats:
+    def of(cls, counts: Counts, decision: Decision | None) -> Stats:
         """A snapshot."""
         return cls(
             sources=dict(counts.sources),
@@ -43,6 +52,8 @@ class Stats:
             refused=dict(counts.refused),
             rejected=dict(counts.rejected),
             failed=dict(counts.failed),
+            audited=dict(counts.audited),
+            learnt=decision.account() if isinstance(decision, Accountable) else None,
         )
 
     @property
@@ -76,8 +87,17 @@ class Stats:
 
     @property
     def wrong_hit_rate(self) -> float | None:
-        """Estimated share of the semantic hits that were wrong, 0 to 1; 0.0 when there were none.
+        """Estimated share of the semantic hits of late that were wrong, 0 to 1; 0.0 when there were none.
 
         None: nobody knows. ``decision="threshold"`` measures nothing.
         """
+        wrong = None if self.learnt is None else self.learnt.wrong
+        if wrong is not None:
+            return wrong.rate
         return None if self.semantic_hits else 0.0
+
+    @property
+    def wrong_hit_interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of ``wrong_hit_rate``; None where nobody knows, or there were no such hits."""
+        wrong = None if self.learnt is None else self.learnt.wrong
+        return None if wrong is None else (wrong.low, wrong.high)

@@ -21,10 +21,12 @@ from _workload import Answer, Ask, Body, answer_document
 
 from asynccache import CachePipeline, Embedding, Entry, Request, Response
 from asynccache._chain import Semantic, standard
+from asynccache._deciders import Deciding
 from asynccache._keys import Fingerprint
 from asynccache.backends import SqliteBackend
 from asynccache.embedders import as_embedder
 from asynccache.stages import Normalize, Threshold
+from asynccache.stages._deciding import as_decision
 from asynccache.upstreams import as_upstream
 
 if TYPE_CHECKING:
@@ -109,7 +111,8 @@ async def semantic(
 
     backend = _backend(directory)
     index = BackendIndex(backend, max_bytes=_INDEX_ROOM)
-    tier = Semantic(as_embedder(table), index, Threshold())
+    deciding = Deciding(as_decision(Threshold()), judge=None, aliases=True)
+    tier = Semantic(as_embedder(table), index, deciding, audit=0.0, audits_per_minute=1)
     chain = standard(as_upstream(upstream), backend, normalize=Normalize(), abandoned="close", semantic=tier)
     async with CachePipeline(stages=chain.stages, backend=backend, ttl=0, strict=strict) as cache:
         yield Cache(_asking(cache), backend, index)

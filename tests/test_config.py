@@ -77,6 +77,10 @@ def test_file_holds_every_option_in_the_constructors_types(workplace: Path) -> N
         max_request_bytes = "16MB"
         strict = true
         decision = "threshold"
+        max_error = 0.05
+        guards = ["numbers", "units"]
+        audit = 0.02
+        audits_per_minute = 10
         embedder = "default"
         threshold_floor = 0.8
         history = "last:2"
@@ -100,6 +104,10 @@ def test_file_holds_every_option_in_the_constructors_types(workplace: Path) -> N
         "max_request_bytes": 16_000_000,
         "strict": True,
         "decision": "threshold",
+        "max_error": 0.05,
+        "guards": ["numbers", "units"],
+        "audit": 0.02,
+        "audits_per_minute": 10,
         "embedder": "default",
         "threshold_floor": 0.8,
         "history": "last:2",
@@ -126,6 +134,10 @@ def test_variables_hold_every_option_as_text() -> None:
             "ASYNCCACHE_PRICES": '{"m": [1, 2.5]}',
             "ASYNCCACHE_STRICT": "No",
             "ASYNCCACHE_DECISION": "none",
+            "ASYNCCACHE_MAX_ERROR": "0.01",
+            "ASYNCCACHE_GUARDS": "negation, entities",
+            "ASYNCCACHE_AUDIT": "1",
+            "ASYNCCACHE_AUDITS_PER_MINUTE": "5",
             "ASYNCCACHE_EMBEDDER": "/models/mine",
             "ASYNCCACHE_THRESHOLD": "0.9",
             "ASYNCCACHE_THRESHOLD_FLOOR": "0.5",
@@ -147,6 +159,10 @@ def test_variables_hold_every_option_as_text() -> None:
         "prices": {"m": (1, 2.5)},
         "strict": False,
         "decision": None,
+        "max_error": 0.01,
+        "guards": ["negation", "entities"],
+        "audit": 1.0,
+        "audits_per_minute": 5,
         "embedder": "/models/mine",
         "threshold": 0.9,
         "threshold_floor": 0.5,
@@ -215,7 +231,15 @@ def test_options_that_are_code_are_not_taken_from_a_file(workplace: Path) -> Non
         ("max_request_bytes = 0", "max_request_bytes"),
         ("max_request_bytes = '16 lightyears'", "max_request_bytes"),
         ("max_request_bytes = 1.5", "max_request_bytes"),
-        ("decision = 'vcache'", "decision"),
+        ("decision = 'hope'", "decision"),
+        ("max_error = 0", "max_error"),
+        ("max_error = 1", "max_error"),
+        ("max_error = true", "max_error"),
+        ("guards = 'numbers'", "guards"),
+        ("guards = ['names']", "guards"),
+        ("audit = 1.5", "audit"),
+        ("audits_per_minute = 0", "audits_per_minute"),
+        ("audits_per_minute = 1.5", "audits_per_minute"),
         ("embedder = ''", "embedder"),
         ("threshold = 1.5", "threshold"),
         ("threshold = '0.9'", "threshold"),
@@ -245,7 +269,7 @@ def test_value_that_cannot_work_is_refused_with_file_and_key(workplace: Path, li
         ("ASYNCCACHE_THRESHOLD", "high"),
         ("ASYNCCACHE_THRESHOLD_FLOOR", "2"),
         ("ASYNCCACHE_HISTORY", "all"),
-        ("ASYNCCACHE_DECISION", "promise"),
+        ("ASYNCCACHE_DECISION", "hope"),
         ("ASYNCCACHE_PRICES", "{"),
         ("ASYNCCACHE_PRICES", "[1, 2]"),
         ("ASYNCCACHE_MAX_REQUEST_BYTES", "-5"),

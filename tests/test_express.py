@@ -39,7 +39,7 @@ async def both(clock: FakeClock) -> AsyncIterator[tuple[CachePipeline, CachePipe
     flight = SingleFlight(MissHandler(FakeUpstream()), Write(memory))
     stages: list[Stage] = [Normalize(), ExactLookup(memory), Validate(), flight]
     async with (
-        CachePipeline(FakeUpstream(), backend=MemoryBackend(clock=clock), **options) as short,
+        CachePipeline(FakeUpstream(), backend=MemoryBackend(clock=clock), decision=None, **options) as short,
         CachePipeline(stages=stages, **options) as long,
     ):
         assert short._chain.express is not None

@@ -212,7 +212,12 @@ async def test_a_nan_is_refused_though_the_same_body_with_null_was_seen_before()
         ({"upstream": echo, "backend": ""}, "backend"),
         ({"upstream": echo, "ttl": -1}, "ttl: expected zero or more seconds"),
         ({"upstream": echo, "abandoned": "keep"}, "abandoned"),
-        ({"upstream": echo, "decision": "promise"}, "unknown decision='promise'; known: 'threshold', None"),
+        ({"upstream": echo, "decision": "hope"}, "unknown decision='hope'; known: 'promise', 'threshold', "),
+        ({"upstream": echo, "max_error": 0}, "max_error=0: expected a share above 0 and below 1"),
+        ({"upstream": echo, "max_error": True}, "max_error=True"),
+        ({"upstream": echo, "audit": 1.5}, "audit=1.5: expected a share of the semantic hits"),
+        ({"upstream": echo, "audits_per_minute": 0}, "audits per_minute=0"),
+        ({"upstream": echo, "guards": ["names"]}, "guards: unknown 'names'; known: 'numbers'"),
         ({"stages": [Normalize()], "decision": "threshold"}, r"goes into Validate\(decision="),
         ({"upstream": echo, "decision": "threshold", "max_index_bytes": 0}, "max_index_bytes=0"),
         ({"upstream": echo, "threshold": 2}, "threshold=2: expected a cosine"),
@@ -530,7 +535,7 @@ async def test_a_refresh_is_not_undone_by_an_answer_asked_for_before_it() -> Non
         await gates[number - 1].wait()
         return f"answer {number}"
 
-    async with CachePipeline(upstream=slow, backend="memory://", strict=True) as cache:
+    async with CachePipeline(upstream=slow, backend="memory://", decision=None, strict=True) as cache:
         first = asyncio.create_task(cache.ask("q"))
         await asyncio.sleep(0.01)
         refresh = asyncio.create_task(cache.ask("q", control={"no_cache": True}))
@@ -584,7 +589,7 @@ class Broken:
 
 async def test_a_failing_cache_is_reported_and_the_request_goes_on() -> None:
     events: list[Event] = []
-    async with CachePipeline(upstream=echo, backend=Broken(), hooks=[events.append]) as cache:
+    async with CachePipeline(upstream=echo, backend=Broken(), decision=None, hooks=[events.append]) as cache:
         assert (await cache.ask("q")).text == "you said q"
         async with cache.stream(messages=QUESTION) as stream:
             assert (await stream.collect()).text == "you said q"
@@ -662,7 +667,7 @@ async def test_an_entry_under_a_foreign_key_is_never_served() -> None:
             return next((entry for entry in self._lru.values(0.0)), None)
 
     upstream = FakeUpstream()
-    async with CachePipeline(upstream=upstream, backend=Confused(), strict=True) as cache:
+    async with CachePipeline(upstream=upstream, backend=Confused(), decision=None, strict=True) as cache:
         await cache.ask("a")
         foreign = await cache.ask("b")
     assert (foreign.text, foreign.reasons) == ("answer 2", ("foreign key",))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-__all__ = ["clopper_pearson", "upper"]
+__all__ = ["clopper_pearson", "interval", "upper"]
 
 Z95: Final = 1.6448536269514722
 """Of the standard normal: 95 % lie below."""
@@ -32,6 +32,23 @@ def upper(mean: float, variance: float, *, z: float = Z95) -> float:
     shape = mean * mean / max(variance, _TINY)
     root = 1.0 - 1.0 / (9.0 * shape) + z / (3.0 * math.sqrt(shape))
     return min(1.0, mean * max(root, 0.0) ** 3) if shape > 0.1 else 1.0  # noqa: PLR2004  (below, nothing is known)
+
+
+def interval(mean: float, variance: float, *, outside: float = 0.05) -> tuple[float, float]:
+    """The interval in which a share lies that is Beta-distributed with these moments.
+
+    Args:
+        mean: 0 to 1.
+        variance: of what is believed about it.
+        outside: probability, for both ends together, that the share lies outside.
+    """
+    if not 0.0 < mean < 1.0:
+        return (mean, mean) if variance <= 0.0 else (0.0, 1.0)
+    known = mean * (1.0 - mean) / max(variance, _TINY) - 1.0
+    if known <= 0.0:
+        return 0.0, 1.0
+    a, b = mean * known, (1.0 - mean) * known
+    return _beta_quantile(outside / 2, a, b), _beta_quantile(1 - outside / 2, a, b)
 
 
 def clopper_pearson(wrong: float, seen: float, *, outside: float = 0.05) -> tuple[float, float]:

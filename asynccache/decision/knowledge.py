@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from asynccache._judging import Label
 
-__all__ = ["Knowledge", "Lessons"]
+__all__ = ["Knowledge", "Lessons", "Rejections"]
 
 _V = TypeVar("_V")
 
@@ -59,8 +59,39 @@ class Lessons:
         return self._records.sums(keys)
 
 
+class Rejections:
+    """Pairs that callers have rejected, and answers that failed too often."""
+
+    def __init__(self) -> None:
+        # In order of arrival, so that the first is the oldest.
+        self._rejected: Final[dict[bytes, None]] = {}
+        self._failures: Final[dict[bytes, int]] = {}
+
+    def take(self, label: Label) -> None:
+        """Take up a label."""
+        pair = _pair(label.asked, label.key)
+        name = label.key[:_NAME]
+        if label.same:
+            if label.kind == "accept":
+                self._rejected.pop(pair, None)
+                self._failures.pop(name, None)
+            return
+        if label.kind == "reject":
+            _remember(self._rejected, pair, None)
+        if label.kind in ("audit", "reject"):
+            _remember(self._failures, name, self._failures.get(name, 0) + 1)
+
+    def holds(self, asked: bytes, key: bytes) -> bool:
+        """Whether a caller has rejected the answer to one question for the other."""
+        return _pair(asked, key) in self._rejected
+
+    def quarantined(self, key: bytes) -> bool:
+        """Whether an answer was found wrong for other questions too often to be served to any."""
+        return self._failures.get(key[:_NAME], 0) >= FAILURES
+
+
 class Knowledge:
-    """Lessons by version of the score, pairs that were rejected, and answers that failed.
+    """Lessons by version of the score, and rejections, which hold under every version.
 
     Args:
         prior: what a promise expects at first.
@@ -69,9 +100,7 @@ class Knowledge:
     def __init__(self, prior: Prior) -> None:
         self._prior: Final = prior
         self._lessons: Final[dict[bytes, Lessons]] = {}
-        # In order of arrival, so that the first is the oldest; values are not used but for the count.
-        self._rejected: Final[dict[bytes, None]] = {}
-        self._failures: Final[dict[bytes, int]] = {}
+        self.rejections: Final = Rejections()
 
     def lessons(self, version: bytes) -> Lessons:
         """What is known under a version, 16 bytes."""
@@ -85,25 +114,7 @@ class Knowledge:
     def take(self, label: Label) -> None:
         """Take up a label."""
         self.lessons(label.version).take(label)
-        pair = _pair(label.asked, label.key)
-        name = label.key[:_NAME]
-        if label.same:
-            if label.kind == "accept":
-                self._rejected.pop(pair, None)
-                self._failures.pop(name, None)
-            return
-        if label.kind == "reject":
-            _remember(self._rejected, pair, None)
-        if label.kind in ("audit", "reject"):
-            _remember(self._failures, name, self._failures.get(name, 0) + 1)
-
-    def rejected(self, asked: bytes, key: bytes) -> bool:
-        """Whether a caller has rejected the answer to one question for the other."""
-        return _pair(asked, key) in self._rejected
-
-    def quarantined(self, key: bytes) -> bool:
-        """Whether an answer was found wrong for other questions too often to be served to any."""
-        return self._failures.get(key[:_NAME], 0) >= FAILURES
+        self.rejections.take(label)
 
 
 def _pair(asked: bytes, key: bytes) -> bytes:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from asynccache.decision._bounds import Z95, upper
+from asynccache._judging import Estimate
+from asynccache.decision._bounds import interval, upper
 from asynccache.decision._evidence import BUCKETS, EDGES, Evidence, bucket_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["CLOSED", "Estimate", "Prior", "Promise"]
+__all__ = ["CLOSED", "Prior", "Promise"]
 
 CLOSED: Final = math.inf
 """The limit at which nothing is served."""
@@ -34,7 +35,6 @@ _NEWTON: Final = 8
 """Steps; it has converged after four."""
 _LEAST_SHARE: Final = 0.25
 """Of what the prior expects, below which lucky labels do not push a bucket."""
-Z_TWO_SIDED: Final = 1.959963984540054
 
 
 class Prior(NamedTuple):
@@ -47,15 +47,6 @@ class Prior(NamedTuple):
     intercept: float
     weight: float
     """How many labelled hits the measurement is worth here."""
-
-
-class Estimate(NamedTuple):
-    """How many of the hits served lately were wrong, 0 to 1."""
-
-    rate: float
-    low: float
-    high: float
-    """Ends of the 95 % interval."""
 
 
 class Promise:
@@ -118,9 +109,7 @@ class Promise:
         # Of those very hits, which are few, rather than of all that could have been.
         counted = rate * (1.0 - rate) / served.sum()
         spread = float(shares**2 @ variance) + float(shares @ slack) ** 2 + counted
-        return Estimate(
-            rate, upper(rate, spread, z=-Z_TWO_SIDED) if rate else 0.0, upper(rate, spread, z=Z_TWO_SIDED)
-        )
+        return Estimate(rate, *interval(rate, spread))
 
     def _of(self, family: bytes) -> tuple[Evidence, ...]:
         own = self._families.get(family)
@@ -145,7 +134,7 @@ class Promise:
         spread = np.cumsum((mass**2 * variance)[::-1])[::-1] / weight**2
         slacks = np.cumsum((mass * slack)[::-1])[::-1] / weight
         for bucket in range(_LOWEST, BUCKETS):
-            bound = upper(float(rates[bucket]), float(spread[bucket] + slacks[bucket] ** 2), z=Z95)
+            bound = upper(float(rates[bucket]), float(spread[bucket] + slacks[bucket] ** 2))
             if bound <= max_error:
                 return float(EDGES[bucket])
         return CLOSED

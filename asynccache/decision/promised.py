@@ -16,7 +16,7 @@ from anyio import to_thread
 from asynccache._clock import SystemClock
 from asynccache._errors import ConfigurationError
 from asynccache._events import PromiseChanged
-from asynccache._judging import Judgement, Label, Ruling
+from asynccache._judging import Account, Judgement, Label, Ruling
 from asynccache._lifespan import SharedLifespan, entered
 from asynccache._lru import LRU
 from asynccache.decision._label_feed import LabelFeed
@@ -25,7 +25,7 @@ from asynccache.decision.knowledge import Knowledge
 from asynccache.decision.language import foreign
 from asynccache.decision.pair_score import PairScore
 from asynccache.decision.prepared import Prepared, prepare
-from asynccache.decision.promise import CLOSED, Estimate, Prior
+from asynccache.decision.promise import CLOSED, Prior
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -130,21 +130,15 @@ class PromisedDecision:
         """Wait until what was learnt is stored."""
         await self._feed.flush()
 
-    @property
-    def labels(self) -> int:
-        """Labels taken up under the score in use."""
-        return self._knowledge.lessons(self._version).labels if self._version else 0
-
-    def estimate(self) -> Estimate | None:
-        """How many of the hits served lately were wrong; None when there were none."""
-        return self._knowledge.lessons(self._version).promise.estimate() if self._version else None
-
-    def limit(self, namespace: str | None = None) -> float:
-        """The least calibrated score served now, log odds; infinity when nothing is."""
+    def account(self) -> Account:
         if not self._version:
-            return CLOSED
-        promise = self._knowledge.lessons(self._version).promise
-        return promise.limit(self._family(namespace), self._max_error)
+            return Account(0, None, {})
+        lessons = self._knowledge.lessons(self._version)
+        limits = {
+            namespace: lessons.promise.limit(family, self._max_error)
+            for namespace, family in self._families.items()
+        }
+        return Account(lessons.labels, lessons.promise.estimate(), limits)
 
     async def rule(self, exchange: Exchange, candidates: Sequence[Candidate], /) -> Ruling:
         request = exchange.request
@@ -183,6 +177,12 @@ class PromisedDecision:
             return Ruling(judgement.candidate, tuple(others), judgement)
         return Ruling(None, tuple(each or refused for each in barred), judgement)
 
+    def nearest(self, vector: bytes, others: Sequence[bytes], k: int) -> list[tuple[int, float]]:
+        rows = np.frombuffer(b"".join(others), dtype="<f4").reshape(len(others), -1)
+        cosines = rows @ np.frombuffer(vector, dtype="<f4")
+        best = np.argsort(-cosines, kind="stable")[:k].tolist()
+        return [(at, min(1.0, float(cosines[at]))) for at in best if cosines[at] >= LOWEST]
+
     def learn(
         self,
         request: Request,
@@ -212,9 +212,9 @@ class PromisedDecision:
 
     def _barred(self, request: Request, candidate: Candidate) -> str | None:
         key = candidate.entry.key
-        if self._knowledge.rejected(request.key, key):
+        if self._knowledge.rejections.holds(request.key, key):
             return "rejected before"
-        if self._knowledge.quarantined(key):
+        if self._knowledge.rejections.quarantined(key):
             return "found wrong for other questions"
         return None
 

@@ -13,6 +13,8 @@ from asynccache._events import (
     EntryRefused,
     EntryStored,
     Event,
+    HitAudited,
+    PromiseChanged,
     RequestFailed,
     RequestServed,
     SemanticTierChanged,
@@ -64,6 +66,10 @@ def log_events(logger: Any = None) -> Hook:
                 log.warning("asynccache_stage_failed", stage=stage, **_described(error))
             case SemanticTierChanged():
                 _log_tier(log, event)
+            case PromiseChanged():
+                _log_promise(log, event)
+            case HitAudited(same=same):
+                log.debug("asynccache_hit_audited", same=same)
             case CandidateRejected():
                 log.debug("asynccache_candidate_rejected", reason=event.reason, source=event.source.value)
             case EntryStored():
@@ -81,6 +87,13 @@ def _log_tier(log: Any, event: SemanticTierChanged) -> None:
         log.info("asynccache_semantic_tier_opened")
     else:
         log.warning("asynccache_semantic_tier_closed", **_described(event.error))
+
+
+def _log_promise(log: Any, event: PromiseChanged) -> None:
+    if event.limit is None:
+        log.warning("asynccache_promise_closed", family=event.family)
+    else:
+        log.info("asynccache_promise_changed", family=event.family, limit=event.limit)
 
 
 REPEAT_AFTER: Final = 60.0
@@ -101,6 +114,8 @@ def log_failures(logger: Any = None, *, monotonic: Callable[[], float] = monoton
     def hook(event: Event) -> None:
         if isinstance(event, SemanticTierChanged):
             _log_tier(log, event)
+        if isinstance(event, PromiseChanged):
+            _log_promise(log, event)
         if not isinstance(event, StageFailed):
             return
         kind = (event.stage, type(event.error).__name__)

@@ -6,6 +6,8 @@ if __name__ != "asynccache.stages":
     raise ImportError("these are the stages of asynccache: use `from asynccache.stages import …`")
 
 from asynccache.stages.alias import WriteAlias
+from asynccache.stages.audit import Audit
+from asynccache.stages.learn import Learn
 from asynccache.stages.lookup import ExactLookup
 from asynccache.stages.miss import MissHandler
 from asynccache.stages.normalize import Normalize
@@ -17,7 +19,9 @@ from asynccache.stages.write import Write
 
 __all__ = [
     "ENTRY_CHECKS",
+    "Audit",
     "ExactLookup",
+    "Learn",
     "MissHandler",
     "Normalize",
     "SemanticLookup",

@@ -36,17 +36,21 @@ class WriteAlias:
         backend: where to store; opened and closed with the pipeline.
         index: learns the alias; likewise.
         least: cosine from which a hit is beyond doubt, 0 to 1; default 0.98.
+        margin: log odds by which a decision that tells its score must have been above its limit; default 1.
 
     Raises:
         ConfigurationError: ``least`` is no such cosine.
     """
 
-    def __init__(self, backend: Backend, index: SemanticIndex, *, least: float = 0.98) -> None:
+    def __init__(
+        self, backend: Backend, index: SemanticIndex, *, least: float = 0.98, margin: float = 1.0
+    ) -> None:
         if not isinstance(least, (int, float)) or not 0 <= least <= 1:
             raise ConfigurationError(f"least={least!r}: expected a cosine from 0 to 1")
         self._backend: Final = backend
         self._index: Final = index
         self._least: Final = least
+        self._margin: Final = margin
         self._pending: set[asyncio.Task[None]] = set()  # each leaves by itself when done
         self._nursery: Final = Nursery()
         self._lifespan: Final = SharedLifespan(self._opening)
@@ -66,13 +70,14 @@ class WriteAlias:
             await asyncio.wait(self._pending)
 
     async def __call__(self, exchange: Exchange, /) -> Exchange:
-        hit = exchange.accepted
+        hit, judgement = exchange.accepted, exchange.judgement
         control = exchange.request.control
         if (
             hit is not None
             and hit.source is Source.SEMANTIC
             and hit.via is None
             and hit.similarity >= self._least
+            and (judgement is None or judgement.calibrated >= judgement.limit + self._margin)
             and exchange.embedding is not None
             and not control.no_store
             and 0 not in (control.ttl, exchange.driver.ttl)

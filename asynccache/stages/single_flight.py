@@ -17,12 +17,13 @@ from asynccache._models import Source
 from asynccache._stream import Stream
 from asynccache._turn import LoopTurn
 from asynccache.stages._flight import Flight
+from asynccache.stages._twins import Twins, answers
 from asynccache.stages.write import refusal
 
 if TYPE_CHECKING:
     from asynccache._exchange import Exchange
-    from asynccache._models import Response
-    from asynccache._protocols import Driver, Stage
+    from asynccache._models import Request, Response
+    from asynccache._protocols import Comparing, Driver, Stage
 
 __all__ = ["SingleFlight"]
 
@@ -53,6 +54,8 @@ class SingleFlight:
         stages: what to run once, usually ``MissHandler(upstream), Write(backend)``.
         abandoned: what happens to an upstream call nobody waits for any more: ``"close"`` it, or
             ``"finish"`` and store it.
+        near: rules over questions in flight as over stored ones: a question whose answer is being made for
+            another one waits for it, as it would be given it a moment later. None: only for its own.
         window: bytes of a streamed answer kept for slower readers; default 16 MiB.
         drain: seconds that closing the pipeline waits for flights under way; default 5.
     """
@@ -61,6 +64,7 @@ class SingleFlight:
         self,
         *stages: Stage,
         abandoned: Literal["close", "finish"] = "close",
+        near: Comparing | None = None,
         window: int = 16 * 2**20,
         drain: float = 5.0,
     ) -> None:
@@ -73,6 +77,7 @@ class SingleFlight:
         self._flights: dict[_Key, Flight] = {}
         self._lonely: dict[_Key, float] = {}  # key -> monotonic seconds until which nobody waits for it
         self._aloft: set[Flight] = set()
+        self._twins: Final = None if near is None else Twins(near)
         self._turn: Final = LoopTurn()
         self._nursery: Final = Nursery()
         self._lifespan: Final = SharedLifespan(self._opening)
@@ -93,6 +98,13 @@ class SingleFlight:
                 self._flights.clear()
                 self._lonely.clear()
 
+    async def flush(self) -> None:
+        """Wait for what the inner stages do behind their callers."""
+        for stage in self._stages:
+            flush = getattr(stage, "flush", None)
+            if flush is not None:
+                await flush()
+
     async def __call__(self, exchange: Exchange, /) -> Exchange:
         if exchange.answer is not None:
             return exchange
@@ -109,6 +121,11 @@ class SingleFlight:
         if key in _above.get():
             return await exchange.driver.run(exchange, self._stages)
         flight = self._joinable(key, exchange)
+        if flight is None and self._twins is not None:
+            shared = await self._with_twin(self._twins, exchange)
+            if shared is not None:
+                return shared
+            flight = self._joinable(key, exchange)  # others have gone on meanwhile
         if flight is None:
             if self._goes_alone(key, exchange.driver):
                 return await exchange.driver.run(exchange, self._stages)
@@ -117,10 +134,28 @@ class SingleFlight:
 
     def _joinable(self, key: _Key, exchange: Exchange) -> Flight | None:
         flight = self._flights.get(key)
-        if flight is None or not flight.joinable or flight.generation != exchange.driver.generation:
+        return flight if flight is not None and _open_to(flight, exchange) else None
+
+    async def _with_twin(self, twins: Twins, exchange: Exchange) -> Exchange | None:
+        """The answer to a near question in flight, where it may be had; None: none is to be had."""
+        above = {key for key, *_ in _above.get()}
+        found = await twins.find(
+            exchange, lambda flight, by: _open_to(flight, exchange) and by.request.key not in above
+        )
+        if found is None:
             return None
-        overlaps = flight.landed_at is None or exchange.started <= flight.landed_at
-        return flight if overlaps else None
+        flight, by, judgement = found
+        flight.board()
+        try:
+            await flight.settled.wait()
+            response = None if flight.failed else flight.response()
+        finally:
+            self._leave(flight)
+        if response is None or not self._shared(flight, by.request, response):
+            return None
+        if exchange.driver.generation != flight.generation or not answers(exchange, by, response):
+            return None
+        return exchange._replace(answer=response, source=Source.SHARED, judgement=judgement)
 
     def _goes_alone(self, key: _Key, driver: Driver) -> bool:
         until = self._lonely.get(key)
@@ -141,18 +176,22 @@ class SingleFlight:
 
         # Entered first: an eager task may have landed when start returns.
         self._flights[key] = flight
+        if self._twins is not None:
+            self._twins.add(flight, exchange)
         self._aloft.add(flight)
         task = self._nursery.start(lambda: flight.run(ask, monotonic))
         flight.flown_by(task, monotonic)
-        task.add_done_callback(lambda _: self._land(key, flight))
+        task.add_done_callback(lambda _: self._land(key, flight, exchange))
         return flight
 
-    def _land(self, key: _Key, flight: Flight) -> None:
+    def _land(self, key: _Key, flight: Flight, exchange: Exchange) -> None:
         self._aloft.discard(flight)
 
         def forget() -> None:
             if self._flights.get(key) is flight:
                 del self._flights[key]
+            if self._twins is not None:
+                self._twins.remove(flight, exchange)
 
         if flight.failed:
             forget()
@@ -190,13 +229,26 @@ class SingleFlight:
             flight.cancel()
 
     def _shareable(self, flight: Flight, key: _Key, exchange: Exchange, response: Response) -> bool:
-        if flight.refused is None:
-            flight.refused = refusal(exchange.request, response) is not None
-        if flight.refused:
+        shared = self._shared(flight, exchange.request, response)
+        if not shared:
             if len(self._lonely) >= LONELY_LIMIT:
                 self._lonely.clear()
             self._lonely[key] = exchange.driver.clock.monotonic() + UNCACHEABLE
+        return shared
+
+    @staticmethod
+    def _shared(flight: Flight, request: Request, response: Response) -> bool:
+        """Whether the answer may be handed to others; ``request`` asked for it."""
+        if flight.refused is None:
+            flight.refused = refusal(request, response) is not None
         return not flight.refused
+
+
+def _open_to(flight: Flight, exchange: Exchange) -> bool:
+    """Whether a request may have the answer of a flight: it is to be had whole, and was not over before."""
+    if not flight.joinable or flight.generation != exchange.driver.generation:
+        return False
+    return flight.landed_at is None or exchange.started <= flight.landed_at
 
 
 def _answered(exchange: Exchange, inner: Exchange, answer: Response | Stream, *, first: bool) -> Exchange:

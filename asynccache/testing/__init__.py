@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from asynccache.testing.cancellation import cancel_at_every_step
 from asynccache.testing.clock import FakeClock
+from asynccache.testing.decision import FakeDecision, FakeJudge
 from asynccache.testing.embedder import FakeEmbedder
 from asynccache.testing.entries import make_embedding, make_entry, make_label
 from asynccache.testing.upstream import FakeUpstream
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 __all__ = [
     "BackendContract",
     "FakeClock",
+    "FakeDecision",
     "FakeEmbedder",
+    "FakeJudge",
     "FakeUpstream",
     "cancel_at_every_step",
     "make_embedding",

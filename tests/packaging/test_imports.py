@@ -20,7 +20,7 @@ HOMES = {
     "aiohttp": ("integrations/aiohttp.py",),
     "aiosqlite": ("backends/sqlite.py", "backends/_sqlite*.py"),
     "fastapi": ("integrations/fastapi.py",),
-    "fastembed": ("embedders/fastembed.py",),
+    "fastembed": ("decision/cross_encoder.py", "embedders/fastembed.py"),
     "hnswlib": ("index/hnsw*.py", "index/_hnsw*.py"),
     "httpx": ("integrations/httpx.py",),
     "httpx2": ("upstreams/openai.py", "upstreams/_*.py", "embedders/openai.py", "integrations/httpx2.py"),
@@ -28,6 +28,7 @@ HOMES = {
     "numpy": (
         "cli/_index_verify.py",
         "cli/_vectors.py",
+        "decision/*.py",
         "embedders/*.py",
         "index/*.py",
         "testing/embedder.py",

@@ -30,7 +30,7 @@ QUESTION = [{"role": "user", "content": "q"}]
 
 
 def asking(upstream: FakeUpstream, **options: Any) -> CachePipeline:
-    return CachePipeline(upstream=upstream, backend="memory://", strict=True, **options)
+    return CachePipeline(upstream=upstream, backend="memory://", decision=None, strict=True, **options)
 
 
 async def settle() -> None:
@@ -205,7 +205,7 @@ async def test_a_callables_own_exception_reaches_everyone_unchanged() -> None:
         await asyncio.sleep(0)
         raise LookupError(body["messages"][0]["role"])
 
-    async with CachePipeline(upstream=broken, backend="memory://", strict=True) as cache:
+    async with CachePipeline(upstream=broken, backend="memory://", decision=None, strict=True) as cache:
         results = await gather(cache.ask("q"), cache.ask("q"))
     assert [type(result) for result in results] == [LookupError, LookupError]
     assert [result.args for result in results] == [("user",), ("user",)]
@@ -243,7 +243,7 @@ async def test_an_upstream_that_asks_its_own_question_does_not_wait_for_itself()
         calls += 1
         return "done" if calls > 1 else f"asked myself: {(await cache.ask('q')).text}"
 
-    async with CachePipeline(agent, backend="memory://", strict=True) as cache:
+    async with CachePipeline(agent, backend="memory://", decision=None, strict=True) as cache:
         with anyio.fail_after(5):
             assert (await cache.ask("q")).text == "asked myself: done"
 
@@ -297,7 +297,7 @@ async def test_an_upstream_that_cancels_itself_is_an_error_and_harms_nothing_els
             raise asyncio.CancelledError
         return "fine"
 
-    async with CachePipeline(upstream=confused, backend="memory://", strict=True) as cache:
+    async with CachePipeline(upstream=confused, backend="memory://", decision=None, strict=True) as cache:
         results = await gather(cache.ask("q"), cache.ask("q"))
         assert all(isinstance(result, UpstreamError) for result in results)
         assert (await cache.ask("q")).text == "fine"
@@ -399,7 +399,7 @@ async def test_other_scopes_never_share_a_flight() -> None:
 async def test_a_request_that_overlapped_a_flight_shares_it_though_its_lookup_came_back_late() -> None:
     upstream = FakeUpstream()
     backend = SlowOnce()
-    async with CachePipeline(upstream=upstream, backend=backend, strict=True) as cache:
+    async with CachePipeline(upstream=upstream, backend=backend, decision=None, strict=True) as cache:
         late = asyncio.create_task(cache.ask("q"))
         await settle()
         first = await cache.ask("q")

@@ -1,0 +1,124 @@
+"""The semantic decision that was asked for by name, or given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from asynccache._errors import ConfigurationError
+from asynccache._protocols import Learning
+from asynccache.stages._deciding import as_decision
+from asynccache.stages.threshold import Threshold
+
+if TYPE_CHECKING:
+    from asynccache._protocols import AnswerEquivalence, Backend, Check, Clock, Decision, Embedder, Upstream
+
+__all__ = ["KNOWN", "AnyDecision", "Deciding", "DecisionOptions", "check_decision", "decided"]
+
+Named: TypeAlias = Literal["promise", "threshold", "shadow", "vcache", "judge"]
+AnyDecision: TypeAlias = "Named | Decision | Callable[..., Any] | None"
+
+KNOWN: Final = ("promise", "threshold", "shadow", "vcache", "judge")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecisionOptions:
+    """The pipeline's arguments about its decision, as given."""
+
+    decision: AnyDecision
+    max_error: float
+    threshold: float | Mapping[str | None, float]
+    threshold_floor: float | None
+    guards: Sequence[str | Check]
+    audit: float
+    audits_per_minute: int
+    judge: AnswerEquivalence | None
+    verifier: Callable[..., Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deciding:
+    """A decision, and what it learns from."""
+
+    decision: Decision
+    judge: AnswerEquivalence | None
+    """None: it learns from nothing but what callers say."""
+    aliases: bool
+    """Whether what it is sure of may be found by its key from then on."""
+
+
+def check_decision(given: object) -> None:
+    """Raise ConfigurationError for what is no decision; before anything is imported for it."""
+    if given is None or callable(given) or hasattr(given, "rule"):
+        return
+    if given not in KNOWN:
+        names = ", ".join(map(repr, KNOWN))
+        raise ConfigurationError(
+            f"unknown decision={given!r}; known: {names}, None, a Decision or a function"
+        )
+
+
+def decided(
+    options: DecisionOptions, *, backend: Backend, embedder: Embedder, upstream: Upstream, clock: Clock
+) -> Deciding:
+    """The decision. Imports numpy.
+
+    Raises:
+        ConfigurationError: naming the option that cannot work.
+    """
+    from asynccache.decision.promised import PromisedDecision
+    from asynccache.decision.remembering import Remembering
+
+    given = options.decision
+    decision: Decision
+    if given in ("promise", "shadow", "judge"):
+        decision = PromisedDecision(
+            backend, max_error=options.max_error, shadow=given == "shadow", clock=clock
+        )
+        if given == "judge":
+            decision = _verified(decision, options.verifier, upstream)
+    elif given == "vcache":
+        from asynccache.decision.vcache import VCacheDecision
+
+        decision = VCacheDecision(options.max_error)
+    elif given == "threshold":
+        decision = as_decision(Threshold(options.threshold, floor=options.threshold_floor))
+    else:
+        assert not isinstance(given, str)  # noqa: S101  (``check_decision``)
+        decision = as_decision(given)
+    learns = isinstance(decision, Learning)
+    if not learns:
+        decision = Remembering(decision, backend, clock=clock)
+    judge = options.judge
+    if learns and judge is None:
+        from asynccache.decision.equivalence import BuiltinJudge
+
+        judge = BuiltinJudge(embedder)
+    return Deciding(
+        _guarded(decision, tuple(options.guards)),
+        judge if learns else None,
+        aliases=given in ("promise", "threshold"),
+    )
+
+
+def _guarded(decision: Decision, guards: Sequence[str | Check]) -> Decision:
+    if not guards:
+        return decision
+    from asynccache.decision.guards import GUARDS, Guarded
+
+    checks = []
+    for guard in guards:
+        check = GUARDS.get(guard) if isinstance(guard, str) else guard
+        if check is None or not callable(check):
+            raise ConfigurationError(
+                f"guards: unknown {guard!r}; known: {', '.join(map(repr, GUARDS))}, or a check of your own"
+            )
+        checks.append(check)
+    return Guarded(decision, checks)
+
+
+def _verified(decision: Decision, verifier: Callable[..., Any] | None, upstream: Upstream) -> Decision:
+    from asynccache.decision.verifier import LLMVerifier, VerifiedDecision
+
+    return VerifiedDecision(decision, LLMVerifier(upstream) if verifier is None else verifier)

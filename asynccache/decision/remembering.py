@@ -1,0 +1,117 @@
+"""Rejections for decisions that do not learn by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from asynccache._clock import SystemClock
+from asynccache._judging import Judgement, Label, Ruling
+from asynccache._lifespan import SharedLifespan, entered
+from asynccache.decision._label_feed import LabelFeed
+from asynccache.decision.knowledge import Rejections
+
+if TYPE_CHECKING:
+    from asynccache._exchange import Exchange
+    from asynccache._judging import LabelKind
+    from asynccache._models import Candidate, Request
+    from asynccache._protocols import Backend, Clock, Decision
+
+__all__ = ["Remembering"]
+
+_NONE: Final = bytes(16)
+"""Stands for "no score": labels made here teach no calibration."""
+
+
+class Remembering:
+    """Never serves again what a caller has rejected, whatever the decision within says.
+
+    Args:
+        inner: decides about the rest; opened and closed with the pipeline.
+        backend: keeps what was rejected; likewise.
+        clock: stamps it.
+    """
+
+    def __init__(self, inner: Decision, backend: Backend | None, *, clock: Clock | None = None) -> None:
+        self._inner: Final = inner
+        self._clock: Final = SystemClock() if clock is None else clock
+        self._rejections: Final = Rejections()
+        self._feed: Final = LabelFeed(backend, self._rejections.take)
+        self._lifespan: Final = SharedLifespan(self._opening)
+
+    @property
+    def lowest(self) -> float:
+        return self._inner.lowest
+
+    @property
+    def neighbours(self) -> int:
+        return self._inner.neighbours
+
+    def lifespan(self) -> AbstractAsyncContextManager[None]:
+        """Read what was rejected, and hold the inner decision open."""
+        return self._lifespan()
+
+    @asynccontextmanager
+    async def _opening(self) -> AsyncIterator[None]:
+        async with entered(self._inner, self._feed):
+            yield
+
+    async def flush(self) -> None:
+        """Wait until what was learnt is stored."""
+        await self._feed.flush()
+
+    async def rule(self, exchange: Exchange, candidates: Sequence[Candidate], /) -> Ruling:
+        if not self._feed.caught_up:
+            return Ruling(None, ("what was rejected is still being read",) * len(candidates))
+        open_ = [
+            each for each in candidates if not self._rejections.holds(exchange.request.key, each.entry.key)
+        ]
+        if len(open_) == len(candidates):
+            return _judged(await self._inner.rule(exchange, candidates))
+        ruling = await self._inner.rule(exchange, open_) if open_ else Ruling(None)
+        said = iter(ruling.reasons)
+        reasons = [
+            "rejected before" if each not in open_ else next(said, "refused by the decision")
+            for each in candidates
+            if each is not ruling.accepted
+        ]
+        return _judged(ruling._replace(reasons=tuple(reasons)))
+
+    def learn(
+        self,
+        request: Request,
+        judgement: Judgement,
+        *,
+        same: bool,
+        kind: LabelKind,
+        missed: float = 0.0,
+        accepted: float = 0.0,
+    ) -> None:
+        """Only what callers say is kept."""
+        if kind not in ("accept", "reject"):
+            return
+        label = Label(
+            key=judgement.candidate.entry.key,
+            asked=request.key,
+            family=_NONE,
+            version=_NONE,
+            score=judgement.score,
+            calibrated=judgement.calibrated,
+            same=same,
+            kind=kind,
+            missed=missed,
+            accepted=accepted,
+            at=self._clock.now(),
+            origin=self._feed.origin,
+        )
+        self._rejections.take(label)
+        self._feed.publish(label)
+
+
+def _judged(ruling: Ruling) -> Ruling:
+    """The same, so that a caller can say what the answer was worth."""
+    hit = ruling.accepted
+    if hit is None or ruling.judgement is not None:
+        return ruling
+    return ruling._replace(judgement=Judgement(hit, hit.similarity, hit.similarity, hit.similarity, _NONE))

@@ -1,0 +1,83 @@
+"""What is remembered of questions, against a plain model; and how little it takes."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict, deque
+from hashlib import sha256
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asynccache.decision.records import RING, Records
+
+
+def key(number: int) -> bytes:
+    return sha256(b"%d" % number).digest()
+
+
+def sigma(score: float) -> float:
+    return 1 / (1 + math.exp(-max(-15.9, min(15.9, score))))
+
+
+LABELS = st.lists(
+    st.tuples(st.integers(0, 12), st.floats(-20, 20), st.booleans(), st.booleans()), min_size=1, max_size=80
+)
+
+
+@given(LABELS)
+def test_sums_are_those_of_the_last_labels(labels: list[tuple[int, float, bool, bool]]) -> None:
+    records = Records()
+    own: dict[int, tuple[float, bool]] = {}
+    rings: dict[int, deque[tuple[float, bool]]] = defaultdict(lambda: deque(maxlen=RING))
+    for number, score, same, asked in labels:
+        records.learn(key(number), score, same=same, asked=asked)
+        if asked:
+            own[number] = (score, same)
+        else:
+            rings[number].append((score, same))
+    pull, information = records.sums([key(number) for number in range(13)])
+    for number in range(13):
+        known = [*rings[number], *([own[number]] if number in own else [])]
+        # Scores are kept in steps of 1/512, sums as float32.
+        assert pull[number] == pytest.approx(sum(same - sigma(s) for s, same in known), abs=0.01)
+        assert information[number] == pytest.approx(
+            sum(sigma(s) * (1 - sigma(s)) for s, _ in known), abs=0.01
+        )
+
+
+def test_nothing_is_known_of_a_question_without_labels() -> None:
+    records = Records()
+    records.learn(key(1), 2.0, same=False)
+    assert np.array_equal(records.sums([key(2)]), np.zeros((2, 1)))
+    assert records.sums([])[0].shape == (0,)
+
+
+def test_many_questions_are_told_apart_while_the_table_grows() -> None:
+    records = Records()
+    for number in range(20_000):
+        records.learn(key(number), float(number % 7), same=number % 2 == 0)
+    pull, _ = records.sums([key(number) for number in range(20_000)])
+    expected = [(number % 2 == 0) - sigma(number % 7) for number in range(20_000)]
+    assert np.allclose(pull, expected, atol=1e-3)
+
+
+def test_a_label_takes_at_most_64_bytes() -> None:
+    records = Records()
+    worst = 0.0
+    for number in range(200_000):
+        records.learn(key(number), 1.0, same=True, asked=True)
+        if number > 10_000:
+            worst = max(worst, records.nbytes / len(records)) if number % 997 == 0 else worst
+    assert 0 < worst <= 64 - 9  # nine more in the window of the promise
+
+
+def test_the_older_half_is_forgotten_when_there_are_too_many() -> None:
+    records = Records(most=1000)
+    for number in range(1001):
+        records.learn(key(number), 0.0, same=True)
+    known = records.sums([key(number) for number in range(1001)])[0] != 0
+    assert known.tolist() == [False] * 500 + [True] * 501
+    assert len(records) == 501
