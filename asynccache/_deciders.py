@@ -119,6 +119,7 @@ def _guarded(decision: Decision, guards: Sequence[str | Check]) -> Decision:
 
 
 def _verified(decision: Decision, verifier: Callable[..., Any] | None, upstream: Upstream) -> Decision:
-    from asynccache.decision.verifier import LLMVerifier, VerifiedDecision
+    from asynccache.decision.llm_verifier import LLMVerifier
+    from asynccache.decision.verifier import VerifiedDecision
 
     return VerifiedDecision(decision, LLMVerifier(upstream) if verifier is None else verifier)

@@ -411,12 +411,15 @@ class AnswerEquivalence(Protocol):
 
     @property
     def missed(self) -> float:
-        """Share of equal answers it calls different, 0 to 1, as measured."""
+        """Least share of equal answers it calls different, 0 to 1, as measured.
+
+        The least, because it is taken off the answers found wrong.
+        """
         ...
 
     @property
     def accepted(self) -> float:
-        """Share of different answers it calls equal, 0 to 1, as measured."""
+        """Largest share of different answers it calls equal, 0 to 1, as measured."""
         ...
 
     async def __call__(self, pair: AnswerPair, /) -> bool | None:

@@ -8,7 +8,7 @@ from asynccache.decision._answer_evidence import Evidence, evidence
 from asynccache.decision._answer_json import document, prose_that_differs
 from asynccache.decision._answer_order import reordered
 from asynccache.decision._answer_reading import other_names, read
-from asynccache.decision._answer_text import cut, familiar, pieces, readable, refuses, says
+from asynccache.decision._answer_text import code_of, cut, familiar, pieces, readable, refuses, says
 
 if TYPE_CHECKING:
     from asynccache._judging import AnswerPair
@@ -21,6 +21,9 @@ PART: Final = 400
 """Characters embedded together: below the window of a small model in any language written with letters."""
 PARTS: Final = 4
 """Of an answer, from its beginning."""
+
+FEW: Final = 5
+"""Words of which none can differ without notice, but the signs between them can."""
 
 
 class OpenCase(NamedTuple):
@@ -48,7 +51,7 @@ def open_case(pair: AnswerPair) -> OpenCase | bool | None:
         if not prose:
             return prose is not None
         mine, theirs = (cut("\n".join(texts), LONGEST) for texts in zip(*prose, strict=True))
-    elif said == said_other:
+    elif said == said_other and code_of(mine).split() == code_of(theirs).split():  # case counts in code
         # Of two that were cut, the middle may differ.
         return True if max(len(pair.fresh), len(pair.stored)) <= LONGEST else None
     if not familiar(said) or not familiar(said_other):
@@ -56,6 +59,8 @@ def open_case(pair: AnswerPair) -> OpenCase | bool | None:
     fresh, stored = read(mine), read(theirs)
     if fresh.leaning is not None and stored.leaning is not None and fresh.leaning != stored.leaning:
         return False
+    if fresh.words == stored.words and len(fresh.words) <= FEW:
+        return None  # They differ in signs: a minus, the case of code. Nothing below would see it.
     if reordered(fresh, stored) or other_names(fresh, stored):
         return False
     return OpenCase(

@@ -16,7 +16,8 @@ _LINK: Final = re.compile(r"!?\[([^\]\[\n]{0,300})\]\(([^()\s]{1,500})[^()\n]{0,
 _STRONG: Final = re.compile(r"(?<!\w)(\*{1,3}|_{1,3}|~~)(?=\S)(.{1,100}?)(?<=\S)\1(?!\w)")
 _CITATION: Final = re.compile(r"(?<=[\w.,;)])[ ]?\[\d{1,2}\](?!\w)")
 _SPACE: Final = re.compile(r"\s+")
-_ENDS: Final = " \t\n\"'\u00ab\u00bb.,;:!?\u2026*_`-"
+_ENDS: Final = re.compile(r"\A[\s\"':;\u00ab\u00bb]+|(?:[\s.,;:?\u2026\u00ab\u00bb]|(?<!\d)[\"'!])+\Z")
+"""Not what may belong to a value: -18, .5, O-, 5', 5!."""
 _PLAIN: Final = str.maketrans(
     {
         sign: plain
@@ -82,7 +83,10 @@ def says(text: str) -> str:
 
 def folded(plain: str) -> str:
     """A bare text as ``says`` gives it."""
-    return plain.casefold().strip(_ENDS)
+    said = plain.casefold().rstrip(" .")
+    if len(said) > 1 and said[0] == said[-1] and said[0] in "\"'":
+        said = said[1:-1]
+    return _ENDS.sub("", said)
 
 
 def bare(text: str) -> str:
@@ -136,7 +140,7 @@ def pieces(text: str, *, size: int, most: int) -> list[str]:
                 return found
     if part.strip():
         found.append(part)
-    return found[:most]
+    return found
 
 
 def refuses(said: str) -> bool:

@@ -63,7 +63,7 @@ def opposed(one: Polarity, other: Polarity) -> str | None:
         return "one of the questions is negated"
     if one.strict != other.strict:
         return "one of the questions makes an exception or a condition"
-    if one.poles != other.poles and _contrary(one.poles - other.poles, other.poles - one.poles):
+    if one.poles != other.poles and _contrary(one.poles, other.poles):
         return "the questions are about opposites"
     left, right = one.words - other.words, other.words - one.words
     if left and right and _prefixed(left, right):
@@ -72,7 +72,8 @@ def opposed(one: Polarity, other: Polarity) -> str | None:
 
 
 def _contrary(left: frozenset[tuple[int, int]], right: frozenset[tuple[int, int]]) -> bool:
-    return any((axis, 1 - end) in right for axis, end in left)
+    """Whether one has an end of an axis that the other has not, while that has the opposite one."""
+    return any((axis, 1 - end) in (right if (axis, end) in left else left) for axis, end in left ^ right)
 
 
 def _prefixed(left: frozenset[str], right: frozenset[str]) -> bool:

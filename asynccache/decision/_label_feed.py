@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from asynccache._errors import BackendError
 from asynccache._lifespan import Nursery, SharedLifespan, entered
 from asynccache._protocols import Labels
 
@@ -109,7 +108,7 @@ class LabelFeed:
         while True:
             try:
                 page = await backend.labels(self._cursor)
-            except BackendError:
+            except Exception:  # noqa: BLE001  (a border: the next try may succeed, and ``caught_up`` tells)
                 await asyncio.sleep(RETRY)
                 continue
             for label in page.labels:
@@ -130,7 +129,7 @@ class LabelFeed:
                 batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
                 try:
                     await backend.put_labels(batch)
-                except BackendError:
+                except Exception:  # noqa: BLE001  (a border: ``dropped`` tells)
                     self.dropped += len(batch)
                     self._settled.set()
                     await asyncio.sleep(RETRY)

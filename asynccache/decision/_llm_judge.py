@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LLMJudge"]
 
-MISSED: Final = 0.10
+MISSED: Final = 0.0
 ACCEPTED: Final = 0.05
-"""No model was measured: these are guesses on the careful side, and never below those of the judge before."""
+"""No model was measured: these are guesses on the careful side, as those of the judge before it are."""
 
 _SHORTEST: Final = 100
 """Characters, of ``longest``."""
@@ -76,9 +76,10 @@ class LLMJudge:
         options: further fields of the body, in place of ``temperature`` 0 and ``max_tokens`` 8 where they
             have these names, e.g. ``{"max_tokens": 1000}`` for a model that thinks first; a value of None
             leaves the field out.
-        missed: share of equal answers it calls different, 0 to 1. Not measured: the default is 0.10, or the
-            fallback's if that is more. Measure yours on pairs of your own.
-        accepted: share of different answers it calls equal, likewise; 0.05 by default.
+        missed: least share of equal answers it calls different, 0 to 1. Not measured: the default is 0, which
+            is safe and makes the semantic tier strict. Measure yours on pairs of your own.
+        accepted: largest share of different answers it calls equal; default 0.05, or the fallback's if that
+            is more.
 
     Raises:
         ConfigurationError: an option can never work.
@@ -111,10 +112,9 @@ class LLMJudge:
         fields = {"model": model, "temperature": 0, "max_tokens": 8} | dict(options or {})
         self._fields: Final = {name: value for name, value in fields.items() if value is not None}
         self._threads: Final = CapacityLimiter(1)
-        least_missed = MISSED if fallback is None else max(MISSED, fallback.missed)
-        least_accepted = ACCEPTED if fallback is None else max(ACCEPTED, fallback.accepted)
-        self.missed: Final = least_missed if missed is None else checked_share("missed", missed)
-        self.accepted: Final = least_accepted if accepted is None else checked_share("accepted", accepted)
+        most_accepted = ACCEPTED if fallback is None else max(ACCEPTED, fallback.accepted)
+        self.missed: Final = MISSED if missed is None else checked_share("missed", missed)
+        self.accepted: Final = most_accepted if accepted is None else checked_share("accepted", accepted)
 
     async def __call__(self, pair: AnswerPair, /) -> bool | None:
         try:

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-import anyio.to_thread
+import anyio
+from anyio import to_thread
 
 from asynccache._errors import ConfigurationError
 from asynccache._judging import Ruling
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["GUARDS", "Guarded", "entities", "negation", "numbers", "units"]
 
 _UNKNOWN: Final = "a question that has no text"
-_ON_LOOP: Final = 10_000
-"""Characters of questions read on the event loop, which takes about 10 ms; more are read in a thread."""
+_ON_LOOP: Final = 2000
+"""Characters of all questions together, read on the event loop in about a millisecond; more take a thread."""
 
 
 def numbers(request: Request, candidate: Candidate) -> str | None:
@@ -103,6 +104,8 @@ class Guarded(AroundDecision):
                     f"guards: expected functions such as those of GUARDS ({', '.join(GUARDS)}), got {guard!r}"
                 )
         self._guards: Final = tuple(guards)
+        # Of its own, so that a long question never waits for somebody else's work.
+        self._threads: Final = anyio.CapacityLimiter(1)
 
     async def rule(self, exchange: Exchange, candidates: Sequence[Candidate], /) -> Ruling:
         request = exchange.request
@@ -110,7 +113,7 @@ class Guarded(AroundDecision):
         if length <= _ON_LOOP:
             guarded = self._reasons(request, candidates)
         else:
-            guarded = await anyio.to_thread.run_sync(self._reasons, request, candidates)
+            guarded = await to_thread.run_sync(self._reasons, request, candidates, limiter=self._threads)
         passed = [each for each, reason in zip(candidates, guarded, strict=True) if reason is None]
         if not passed:
             return Ruling(None, tuple(reason for reason in guarded if reason is not None))

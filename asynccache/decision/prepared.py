@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from asynccache.decision._foreign import ANYWHERE, ELSEWHERE
 from asynccache.decision._lexicon import RARE, lexicon
 from asynccache.decision._words import CLASS, CONTRACTED, FILLER, NUMBERS, SAME
 
@@ -13,6 +14,9 @@ __all__ = ["Prepared", "prepare"]
 _TOKENS: Final = re.compile(r"n['’]t\b|['’](?:s|m|re|ve|d|ll)\b|[^\W\d_]+?(?=n['’]t\b)|[^\W\d_]+|\d+(?:[.,]\d+)*|[^\w\s]")
 _PAUSES: Final = frozenset(".,;:?!\"'`’‘“”()[]{}-–—_…*|~\\«»¿¡")
 """Signs that part and group words; any other sign is read as a word."""
+_LATIN: Final = "\u024f"
+"""The last letter of the Latin script's first four blocks."""
+_OTHER_SCRIPT: Final = 0.3
 _CLIPPED: Final = frozenset(("s", "m", "d", "re", "ll", "ve"))
 _FULL: Final = {"s": "'s", "m": "'m", "d": "'d", "re": "'re", "ll": "will", "ve": "'ve"}
 _ASKS: Final = frozenset("is are do does did can could will would should has have was were may must am had".split())
@@ -43,7 +47,7 @@ class Prepared(NamedTuple):
     low: str
     """The text in lower case."""
     foreign: float
-    """Share of words that are no English ones and no names, 0 to 1."""
+    """Share of words that are no English ones and no names, 0 to 1; those common elsewhere count twice."""
 
 
 def prepare(question: str) -> Prepared:
@@ -51,7 +55,8 @@ def prepare(question: str) -> Prepared:
 
     The first call reads the lexicon, about 50 ms.
     """
-    known, weights = lexicon().base, lexicon().weight
+    known, weights, english = lexicon().base, lexicon().weight, lexicon().english
+    familiar = strange = 0
     tokens: list[str] = []
     content: dict[str, float] = {}
     forms: list[str] = []
@@ -81,12 +86,14 @@ def prepare(question: str) -> Prepared:
             negations += 1
             word = CONTRACTED[word]
         if word in FILLER:
+            familiar += 1
             continue
         word = SAME.get(word, word)
         if word == "i" and raw == "US":
             word = "usa"
         kind = CLASS.get(word)
         if kind is not None:
+            familiar += 1
             tokens.append(word)
             if kind == "not":
                 negations += 1
@@ -113,8 +120,17 @@ def prepare(question: str) -> Prepared:
         if role:
             roles.setdefault(base, role)
             role = ""
-        if not opening and not shouted and raw[0].isupper():
+        named = not opening and not shouted and raw[0].isupper()
+        if named:
             names.append(base)
+        if word in ELSEWHERE:
+            strange += 2
+        elif word in ANYWHERE:
+            continue
+        elif word in english:
+            familiar += 1
+        elif word.isalpha() and not (named and word.isascii()):
+            strange += 1
     return Prepared(
         tuple(tokens),
         content,
@@ -127,7 +143,7 @@ def prepare(question: str) -> Prepared:
         asks,
         sum(content.values()),
         question.lower(),
-        0.0,
+        1.0 if _written_elsewhere(question) else strange / (strange + familiar + 1),
     )
 
 
@@ -152,3 +168,11 @@ def _stem(word: str) -> str:
         if len(word) > 5 and word.endswith("ed"):
             return word[:-2]
     return word
+
+
+def _written_elsewhere(text: str) -> bool:
+    """Over 30 % of the letters are of another script than the Latin one."""
+    if text.isascii():
+        return False
+    letters = [letter for letter in text if letter.isalpha()]
+    return sum(letter > _LATIN for letter in letters) > _OTHER_SCRIPT * len(letters)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from asynccache._clock import SystemClock
 from asynccache._judging import Judgement, Label, Ruling
 from asynccache._lifespan import SharedLifespan, entered
+from asynccache.decision._around import AroundDecision, refusals
 from asynccache.decision._label_feed import LabelFeed
 from asynccache.decision.knowledge import Rejections
 
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Remembering"]
 
+REJECTED: Final = "rejected before"
+_ANY: Final = float("-inf")
+"""The limit of one who tells none."""
 _NONE: Final = bytes(16)
 """Stands for "no score": labels made here teach no calibration."""
 
 
-class Remembering:
+class Remembering(AroundDecision):
     """Never serves again what a caller has rejected, whatever the decision within says.
 
     Args:
@@ -34,19 +38,12 @@ class Remembering:
     """
 
     def __init__(self, inner: Decision, backend: Backend | None, *, clock: Clock | None = None) -> None:
-        self._inner: Final = inner
+        super().__init__(inner)
+        self.learn = self._learn  # in place of the inner one's, should it have any
         self._clock: Final = SystemClock() if clock is None else clock
         self._rejections: Final = Rejections()
         self._feed: Final = LabelFeed(backend, self._rejections.take)
         self._lifespan: Final = SharedLifespan(self._opening)
-
-    @property
-    def lowest(self) -> float:
-        return self._inner.lowest
-
-    @property
-    def neighbours(self) -> int:
-        return self._inner.neighbours
 
     def lifespan(self) -> AbstractAsyncContextManager[None]:
         """Read what was rejected, and hold the inner decision open."""
@@ -54,7 +51,7 @@ class Remembering:
 
     @asynccontextmanager
     async def _opening(self) -> AsyncIterator[None]:
-        async with entered(self._inner, self._feed):
+        async with entered(self.inner, self._feed):
             yield
 
     async def flush(self) -> None:
@@ -64,21 +61,15 @@ class Remembering:
     async def rule(self, exchange: Exchange, candidates: Sequence[Candidate], /) -> Ruling:
         if not self._feed.caught_up:
             return Ruling(None, ("what was rejected is still being read",) * len(candidates))
-        open_ = [
-            each for each in candidates if not self._rejections.holds(exchange.request.key, each.entry.key)
-        ]
-        if len(open_) == len(candidates):
-            return _judged(await self._inner.rule(exchange, candidates))
-        ruling = await self._inner.rule(exchange, open_) if open_ else Ruling(None)
-        said = iter(ruling.reasons)
-        reasons = [
-            "rejected before" if each not in open_ else next(said, "refused by the decision")
-            for each in candidates
-            if each is not ruling.accepted
-        ]
-        return _judged(ruling._replace(reasons=tuple(reasons)))
+        asked = exchange.request.key
+        passed = [each for each in candidates if not self._rejections.holds(asked, each.entry.key)]
+        ruling = await self.inner.rule(exchange, passed) if passed else Ruling(None)
+        if len(passed) < len(candidates):
+            reasons = (theirs or REJECTED for _, theirs in refusals(candidates, ruling, passed))
+            ruling = ruling._replace(reasons=tuple(reasons))
+        return _judged(ruling)
 
-    def learn(
+    def _learn(
         self,
         request: Request,
         judgement: Judgement,
@@ -88,8 +79,7 @@ class Remembering:
         missed: float = 0.0,
         accepted: float = 0.0,
     ) -> None:
-        """Only what callers say is kept."""
-        if kind not in ("accept", "reject"):
+        if kind not in ("accept", "reject"):  # only what callers say
             return
         label = Label(
             key=judgement.candidate.entry.key,
@@ -114,4 +104,4 @@ def _judged(ruling: Ruling) -> Ruling:
     hit = ruling.accepted
     if hit is None or ruling.judgement is not None:
         return ruling
-    return ruling._replace(judgement=Judgement(hit, hit.similarity, hit.similarity, hit.similarity, _NONE))
+    return ruling._replace(judgement=Judgement(hit, hit.similarity, hit.similarity, _ANY, _NONE))

@@ -36,6 +36,7 @@ async def judged(
     [
         ("Paris", " paris. "),
         ("**Paris**", "Paris"),
+        ('"5"', "5."),
         ("# Paris\n\n- red\n- green", "Paris red green"),
         ("The “capital” is Paris", 'the "capital" is paris!'),
         ("\uff30aris", "Paris"),
@@ -44,6 +45,14 @@ async def judged(
 )
 async def test_answers_that_differ_in_decoration_alone_are_the_same(fresh: str, stored: str) -> None:
     assert await judged(fresh, stored) is True
+
+
+@pytest.mark.parametrize(
+    ("fresh", "stored"),
+    [("-18", "18"), (".5", "5"), ("O-", "O"), ("5'", '5"'), ("5!", "5"), ("C", "C#"), (r"`\d+`", r"`\D+`")],
+)
+async def test_signs_that_belong_to_a_value_are_no_decoration(fresh: str, stored: str) -> None:
+    assert await judged(fresh, stored) is not True
 
 
 @pytest.mark.parametrize(
@@ -177,6 +186,7 @@ async def test_other_alphabets_stay_undecided_unless_equal() -> None:
     assert await judged("東京は日本の首都です", "日本の首都は東京です") is None
     assert await judged("東京", "東京。") is not False
     assert await judged("Столица - Москва", "столица - москва") is True
+    assert await judged("Париж", "Берлин") is None
 
 
 async def test_long_answers_that_differ_in_what_is_not_read_stay_undecided() -> None:

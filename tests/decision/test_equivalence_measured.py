@@ -54,6 +54,9 @@ def test_bounds_are_clopper_pearsons(tool: ModuleType) -> None:
     assert tool.at_most(0, 10) == pytest.approx(1 - 0.05**0.1, abs=1e-6)
     assert tool.at_most(5, 100) == pytest.approx(0.1023, abs=1e-3)
     assert tool.at_most(3, 3) == pytest.approx(1.0)
+    assert tool.at_least(10, 10) == pytest.approx(0.05**0.1, abs=1e-6)
+    assert tool.at_least(5, 100) == pytest.approx(0.0199, abs=1e-3)
+    assert tool.at_least(0, 3) == pytest.approx(0.0)
 
 
 @pytest.mark.anyio
@@ -63,7 +66,7 @@ async def test_shipped_rates_are_not_better_than_the_measured_ones(tool: ModuleT
     async with embedder.lifespan():
         judge = BuiltinJudge(embedder)
         found = tool.rates(await tool.judged(unseen(tool), judge))
-    assert judge.missed >= tool.at_most(found.missed, found.same)
+    assert 0 < judge.missed <= tool.at_least(found.missed, found.same)
     assert judge.accepted >= tool.at_most(found.accepted, found.different)
     assert found.undecided <= 0.30 * found.pairs
 
@@ -75,6 +78,6 @@ async def test_shipped_rates_without_an_embedder_are_not_better_than_the_measure
 ) -> None:
     judge = BuiltinJudge()
     found = tool.rates(await tool.judged(unseen(tool), judge))
-    assert judge.missed >= tool.at_most(found.missed, found.same)
+    assert 0 < judge.missed <= tool.at_least(found.missed, found.same)
     assert judge.accepted >= tool.at_most(found.accepted, found.different)
     assert found.undecided <= 0.50 * found.pairs

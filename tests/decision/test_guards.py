@@ -152,6 +152,8 @@ def test_same_polarity_in_other_words_passes(one: str, other: str) -> None:
         ("How do I prevent it?", "How do I do it?"),
         ("Are all birds able to fly?", "Are some birds able to fly?"),
         ("a book for beginners", "a book for experts"),
+        ("the pros and cons of it", "the pros and pros of it"),
+        ("the best or good schools", "the worst or good schools"),
     ],
 )
 def test_other_polarity_is_refused(one: str, other: str) -> None:
@@ -370,6 +372,7 @@ async def test_guarded_decision_is_what_the_inner_one_is() -> None:
     assert isinstance(guarded, Decision)
     assert (guarded.lowest, guarded.neighbours, guarded.stats) == (0.25, 7, {"labels": 3})
     assert isinstance(guarded, Learning)
+    assert "learn" in vars(guarded)  # where later versions of Python look, which ask no __getattr__
     guarded.learn(asking("a"), Judgement(stored("a"), 0.0, 0.0, 0.0, b"v" * 16), same=True, kind="miss")
     assert inner.learnt == [True]
     async with guarded.lifespan():

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import anyio
+import anyio.lowlevel
 import orjson
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from asynccache import ConfigurationError, Request, Response, UpstreamServerError
 from asynccache.decision.llm_verifier import LLMVerifier
-from asynccache.testing import FakeUpstream
+from asynccache.testing import FakeUpstream, cancel_at_every_step
 
 pytestmark = pytest.mark.anyio
 
@@ -40,6 +41,18 @@ class Raw:
         self.open = True
         yield
         self.open = False
+
+
+class Slow(Raw):
+    """An upstream that takes a few turns of the event loop."""
+
+    def __init__(self) -> None:
+        super().__init__(b'{"choices": [{"message": {"content": "SAME"}}]}')
+
+    async def fetch(self, request: Request) -> Response:
+        await anyio.lowlevel.checkpoint()
+        await anyio.sleep(0.001)
+        return await super().fetch(request)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +165,15 @@ async def test_cancellation_reaches_the_upstream_and_the_caller() -> None:
     assert upstream.in_flight == 0
     upstream.release()
     assert await verify("a", "b", "c") is True  # its place is free again
+
+
+async def test_cancellation_at_any_await_is_the_callers() -> None:
+    verify = LLMVerifier(Slow(), most_pending=1)
+
+    async def check() -> None:
+        assert await verify("a", "b", "c") is True
+
+    assert await cancel_at_every_step(lambda: verify("a", "b", "c"), check) > 0
 
 
 async def test_more_calls_at_once_than_allowed_are_no_verdicts() -> None:

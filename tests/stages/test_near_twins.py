@@ -164,7 +164,7 @@ async def test_an_error_is_the_first_ones_and_twins_ask_for_themselves() -> None
 
 
 async def test_an_answer_that_may_not_be_stored_is_no_twins_and_all_go_on_at_once() -> None:
-    cut = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "cut"}}]}
+    cut: dict[str, Any] = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "cut"}}]}
     cut["choices"][0]["finish_reason"] = "length"
     arrived = 0
     everybody = anyio.Event()

@@ -1,0 +1,64 @@
+"""Labels become lessons, each for the score it was made with; what was rejected stays so."""
+
+from __future__ import annotations
+
+from asynccache.decision.knowledge import FAILURES, Knowledge
+from asynccache.decision.promise import Prior
+from asynccache.testing import make_label
+
+PRIOR = Prior(1.5, 1.5, 200.0)
+VERSION, OTHER = bytes(16), bytes([7]) * 16
+
+
+def test_scores_of_another_version_teach_nothing_to_this_one() -> None:
+    knowledge = Knowledge(PRIOR)
+    knowledge.take(make_label(2, at=0, version=OTHER, same=False, score=2.0))
+    key = make_label(2, at=0).key
+    assert knowledge.lessons(OTHER).sums([key])[0][0] < -0.5
+    assert knowledge.lessons(VERSION).sums([key])[0][0] == 0
+    assert (knowledge.lessons(OTHER).labels, knowledge.lessons(VERSION).labels) == (1, 0)
+
+
+def test_a_label_is_about_both_questions() -> None:
+    knowledge = Knowledge(PRIOR)
+    label = make_label(2, at=0, version=VERSION, same=True, score=-1.0)
+    knowledge.take(label)
+    pull, information = knowledge.lessons(VERSION).sums([label.key, label.asked])
+    assert (pull > 0.5).all()
+    assert (information > 0.1).all()
+
+
+def test_versions_without_end_do_not_fill_the_memory() -> None:
+    knowledge = Knowledge(PRIOR)
+    for number in range(20):
+        knowledge.take(make_label(1, at=0, version=bytes([number]) * 16))
+    assert len(knowledge._lessons) == 4
+
+
+def test_what_a_caller_rejects_is_rejected_until_it_is_accepted() -> None:
+    rejections = Knowledge(PRIOR).rejections
+    label = make_label(1, at=0, same=False, kind="reject")
+    rejections.take(label)
+    assert rejections.holds(label.asked, label.key)
+    assert not rejections.holds(label.key, label.asked)
+    assert not rejections.holds(make_label(2, at=0).asked, label.key)
+    rejections.take(label._replace(same=True, kind="accept"))
+    assert not rejections.holds(label.asked, label.key)
+
+
+def test_an_answer_found_wrong_twice_is_served_to_its_own_question_alone() -> None:
+    rejections = Knowledge(PRIOR).rejections
+    label = make_label(1, at=0, same=False, kind="audit")
+    for number in range(FAILURES):
+        assert not rejections.quarantined(label.key)
+        rejections.take(label._replace(asked=bytes([number]) * 32))
+    assert rejections.quarantined(label.key)
+    rejections.take(label._replace(same=True, kind="accept"))
+    assert not rejections.quarantined(label.key)
+
+
+def test_misses_quarantine_nobody() -> None:
+    rejections = Knowledge(PRIOR).rejections
+    for _ in range(5):
+        rejections.take(make_label(1, at=0, same=False, kind="miss"))
+    assert not rejections.quarantined(make_label(1, at=0).key)
