@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from asynccache._deciders import Deciding, DecisionOptions, decided
+from asynccache._deciders import Deciding, DecisionOptions, check_options, decided
 from asynccache._driver import stage_name
 from asynccache._errors import ConfigurationError, EmbedderUnavailable
 from asynccache._express import Express
+from asynccache._keys import Keyring
+from asynccache._origin import origin_of
 from asynccache._protocols import (
     Backend,
     Clock,
@@ -23,7 +25,7 @@ from asynccache._protocols import (
     Stage,
     Upstream,
 )
-from asynccache._registry import find_dialect
+from asynccache._registry import default_backend_url, find_dialect, open_backend
 from asynccache.embedders import as_embedder
 from asynccache.index import BackendIndex
 from asynccache.stages import (
@@ -39,8 +41,19 @@ from asynccache.stages import (
     Write,
     WriteAlias,
 )
+from asynccache.upstreams import as_upstream
 
-__all__ = ["AnyEmbedder", "AnyUpstream", "Chain", "Semantic", "checked", "semantic", "standard"]
+__all__ = [
+    "AnyEmbedder",
+    "AnyUpstream",
+    "Assembled",
+    "Chain",
+    "Semantic",
+    "assembled",
+    "checked",
+    "semantic",
+    "standard",
+]
 
 AnyUpstream: TypeAlias = "str | Upstream | Callable[..., Any]"
 
@@ -59,6 +72,16 @@ class Semantic:
     audits_per_minute: int
 
 
+class Assembled(NamedTuple):
+    """What a pipeline runs."""
+
+    backend: Backend | None
+    keyring: Keyring
+    chain: Chain
+    semantic: Semantic | EmbedderUnavailable | None
+    """The semantic tier, or why there can be none; None when none was asked for."""
+
+
 class Chain(NamedTuple):
     """Stages, and the short way past them where there is one."""
 
@@ -66,6 +89,69 @@ class Chain(NamedTuple):
     express: Express | None = None
     semantic: tuple[Stage, ...] = ()
     """Those that find the answer to a near question; none without a semantic tier."""
+
+
+def assembled(
+    upstream: AnyUpstream | None,
+    *,
+    stages: Iterable[Stage] | None,
+    backend: str | Backend | None,
+    api_key: str | None,
+    embedder: AnyEmbedder,
+    deciding: DecisionOptions,
+    max_index_bytes: int,
+    history: str,
+    abandoned: Literal["close", "finish"],
+    max_request_bytes: int,
+    clock: Clock,
+) -> Assembled:
+    """The parts that a pipeline's arguments ask for; see ``CachePipeline``. Opens nothing.
+
+    Raises:
+        ConfigurationError: naming the option that cannot work.
+    """
+    check_options(deciding)
+    if (upstream is None) == (stages is None):
+        raise ConfigurationError(
+            "upstream: give either an upstream (a base URL, an Upstream or an async callable) or "
+            "stages=[…], into which the upstream goes as MissHandler(upstream)"
+        )
+    if not isinstance(max_index_bytes, int) or max_index_bytes < 1:
+        raise ConfigurationError(f"max_index_bytes={max_index_bytes!r}: expected 1 or more bytes")
+    origin = None
+    if upstream is not None and backend is None:
+        backend, origin = default_backend_url(), origin_of(upstream)
+    store = open_backend(backend) if isinstance(backend, str) else backend
+    normalize = Normalize(max_request_bytes=max_request_bytes, origin=origin, history=history)
+    if stages is not None:
+        if deciding.decision not in (None, "promise"):  # the latter is what nobody has asked for
+            raise ConfigurationError("decision: with stages=[…] it goes into Validate(decision=…)")
+        return Assembled(store, normalize.keyring, checked(stages), None)
+    assert upstream is not None and store is not None  # noqa: S101, PT018  (see above)
+    answering = as_upstream(upstream, **({} if api_key is None else {"api_key": api_key}))
+    asks = deciding.decision == "judge" and deciding.verifier is None
+    if asks and deciding.model is None and isinstance(upstream, str):
+        raise ConfigurationError(
+            "decision='judge' asks the upstream: name its model by default_model=, or give verifier="
+        )
+    tier = None
+    if deciding.decision is not None:
+        tier = semantic(
+            store,
+            embedder=embedder,
+            upstream=answering,
+            options=deciding,
+            max_index_bytes=max_index_bytes,
+            clock=clock,
+        )
+    chain = standard(
+        answering,
+        store,
+        normalize=normalize,
+        abandoned=abandoned,
+        semantic=tier if isinstance(tier, Semantic) else None,
+    )
+    return Assembled(store, normalize.keyring, chain, tier)
 
 
 def semantic(

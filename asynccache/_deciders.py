@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from asynccache._errors import ConfigurationError
-from asynccache._protocols import Learning
+from asynccache._protocols import Decision, Learning
 from asynccache.stages._deciding import as_decision
 from asynccache.stages.threshold import Threshold
 
 if TYPE_CHECKING:
-    from asynccache._protocols import AnswerEquivalence, Backend, Check, Clock, Decision, Embedder, Upstream
+    from asynccache._protocols import AnswerEquivalence, Backend, Check, Clock, Embedder, Upstream
 
-__all__ = ["KNOWN", "AnyDecision", "Deciding", "DecisionOptions", "check_decision", "decided"]
+__all__ = ["KNOWN", "AnyDecision", "Deciding", "DecisionOptions", "check_options", "decided"]
 
 Named: TypeAlias = Literal["promise", "threshold", "shadow", "vcache", "judge"]
 AnyDecision: TypeAlias = "Named | Decision | Callable[..., Any] | None"
@@ -35,6 +35,8 @@ class DecisionOptions:
     audits_per_minute: int
     judge: AnswerEquivalence | None
     verifier: Callable[..., Any] | None
+    model: str | None
+    """Of requests that name none, and of the pipeline's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +50,18 @@ class Deciding:
     """Whether what it is sure of may be found by its key from then on."""
 
 
-def check_decision(given: object) -> None:
-    """Raise ConfigurationError for what is no decision; before anything is imported for it."""
-    if given is None or callable(given) or hasattr(given, "rule"):
+def check_options(options: DecisionOptions) -> None:
+    """What can be said before anything is imported for a decision.
+
+    Raises:
+        ConfigurationError: there is no such decision, or its threshold is none.
+    """
+    Threshold(options.threshold, floor=options.threshold_floor)
+    given = options.decision
+    if given is None or callable(given) or isinstance(given, Decision) or given in KNOWN:
         return
-    if given not in KNOWN:
-        names = ", ".join(map(repr, KNOWN))
-        raise ConfigurationError(
-            f"unknown decision={given!r}; known: {names}, None, a Decision or a function"
-        )
+    names = ", ".join(map(repr, KNOWN))
+    raise ConfigurationError(f"unknown decision={given!r}; known: {names}, None, a Decision or a function")
 
 
 def decided(
@@ -76,8 +81,6 @@ def decided(
         decision = PromisedDecision(
             backend, max_error=options.max_error, shadow=given == "shadow", clock=clock
         )
-        if given == "judge":
-            decision = _verified(decision, options.verifier, upstream)
     elif given == "vcache":
         from asynccache.decision.vcache import VCacheDecision
 
@@ -90,13 +93,16 @@ def decided(
     learns = isinstance(decision, Learning)
     if not learns:
         decision = Remembering(decision, backend, clock=clock)
+    decision = _guarded(decision, options.guards)
+    if given == "judge":  # around the guards: what they refuse is no verifier's affair
+        decision = _verified(decision, options, upstream)
     judge = options.judge
     if learns and judge is None:
         from asynccache.decision.equivalence import BuiltinJudge
 
         judge = BuiltinJudge(embedder)
     return Deciding(
-        _guarded(decision, tuple(options.guards)),
+        decision,
         judge if learns else None,
         aliases=given in ("promise", "threshold"),
     )
@@ -118,8 +124,11 @@ def _guarded(decision: Decision, guards: Sequence[str | Check]) -> Decision:
     return Guarded(decision, checks)
 
 
-def _verified(decision: Decision, verifier: Callable[..., Any] | None, upstream: Upstream) -> Decision:
+def _verified(decision: Decision, options: DecisionOptions, upstream: Upstream) -> Decision:
     from asynccache.decision.llm_verifier import LLMVerifier
     from asynccache.decision.verifier import VerifiedDecision
 
-    return VerifiedDecision(decision, LLMVerifier(upstream) if verifier is None else verifier)
+    verifier = options.verifier
+    return VerifiedDecision(
+        decision, LLMVerifier(upstream, model=options.model) if verifier is None else verifier
+    )

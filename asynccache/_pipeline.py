@@ -9,11 +9,11 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from asynccache._answer_stream import AnswerStream
-from asynccache._chain import AnyEmbedder, AnyUpstream, Semantic, checked, semantic, standard
+from asynccache._chain import AnyEmbedder, AnyUpstream, Semantic, assembled
 from asynccache._clock import SystemClock
 from asynccache._config import load
 from asynccache._corrections import correct
-from asynccache._deciders import AnyDecision, DecisionOptions, check_decision
+from asynccache._deciders import AnyDecision, DecisionOptions
 from asynccache._driver import StageDriver
 from asynccache._errors import (
     ConfigurationError,
@@ -28,16 +28,12 @@ from asynccache._events import SemanticTierChanged
 from asynccache._exchange import Exchange
 from asynccache._lifespan import entered
 from asynccache._models import Control, Mode, Request, Response, Scope
-from asynccache._origin import origin_of
 from asynccache._outcome import Outcome, Prices
 from asynccache._protocols import AnswerEquivalence, Backend, Check, Clock, Decision, Hook, Stage, Taggable
-from asynccache._registry import default_backend_url, open_backend
 from asynccache._requests import ControlLike, Requests, ScopeLike
 from asynccache._stats import Stats
 from asynccache._turn import LoopTurn
-from asynccache.stages import Normalize
-from asynccache.stages.threshold import LEAST, Threshold
-from asynccache.upstreams import as_upstream
+from asynccache.stages.threshold import LEAST
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -146,57 +142,35 @@ class CachePipeline:
         max_request_bytes: int = 16 * 2**20,
         clock: Clock | None = None,
     ) -> None:
-        check_decision(decision)
-        Threshold(threshold, floor=threshold_floor)  # says what is wrong with them, whatever decides
-        deciding = DecisionOptions(
-            decision=decision,
-            max_error=max_error,
-            threshold=threshold,
-            threshold_floor=threshold_floor,
-            guards=tuple(guards),
-            audit=audit,
-            audits_per_minute=audits_per_minute,
-            judge=judge,
-            verifier=verifier,
-        )
-        if (upstream is None) == (stages is None):
-            raise ConfigurationError(
-                "upstream: give either an upstream (a base URL, an Upstream or an async callable) or "
-                "stages=[…], into which the upstream goes as MissHandler(upstream)"
-            )
         clock = SystemClock() if clock is None else clock
-        origin = None
-        if upstream is not None and backend is None:
-            backend, origin = default_backend_url(), origin_of(upstream)
-        self._backend = open_backend(backend) if isinstance(backend, str) else backend
-        normalize = Normalize(max_request_bytes=max_request_bytes, origin=origin, history=history)
-        self._keyring: Final = normalize.keyring
-        self._semantic: Semantic | EmbedderError | None = None
-        if stages is not None:
-            if decision not in (None, "promise"):  # the latter is what nobody has asked for
-                raise ConfigurationError("decision: with stages=[…] it goes into Validate(decision=…)")
-            self._chain = checked(stages)
-        else:
-            assert upstream is not None and self._backend is not None  # noqa: S101, PT018  (see above)
-            answering = as_upstream(upstream, **({} if api_key is None else {"api_key": api_key}))
-            if not isinstance(max_index_bytes, int) or max_index_bytes < 1:
-                raise ConfigurationError(f"max_index_bytes={max_index_bytes!r}: expected 1 or more bytes")
-            if decision is not None:
-                self._semantic = semantic(
-                    self._backend,
-                    embedder=embedder,
-                    upstream=answering,
-                    options=deciding,
-                    max_index_bytes=max_index_bytes,
-                    clock=clock,
-                )
-            self._chain = standard(
-                answering,
-                self._backend,
-                normalize=normalize,
-                abandoned=abandoned,
-                semantic=self._semantic if isinstance(self._semantic, Semantic) else None,
-            )
+        parts = assembled(
+            upstream,
+            stages=stages,
+            backend=backend,
+            api_key=api_key,
+            embedder=embedder,
+            deciding=DecisionOptions(
+                decision=decision,
+                max_error=max_error,
+                threshold=threshold,
+                threshold_floor=threshold_floor,
+                guards=tuple(guards),
+                audit=audit,
+                audits_per_minute=audits_per_minute,
+                judge=judge,
+                verifier=verifier,
+                model=default_model,
+            ),
+            max_index_bytes=max_index_bytes,
+            history=history,
+            abandoned=abandoned,
+            max_request_bytes=max_request_bytes,
+            clock=clock,
+        )
+        self._backend: Final = parts.backend
+        self._keyring: Final = parts.keyring
+        self._chain: Final = parts.chain
+        self._semantic: Final = parts.semantic
         self._requests: Final = Requests(
             default_model=default_model,
             needs_model=isinstance(upstream, str),

@@ -55,7 +55,9 @@ def pipeline(url: str) -> Open:
 
     @asynccontextmanager
     async def opened(upstream: Ask, directory: Path) -> AsyncIterator[Ask]:
-        async with CachePipeline(upstream=upstream, backend=url.format(directory=directory)) as cache:
+        async with CachePipeline(
+            upstream=upstream, backend=url.format(directory=directory), decision=None
+        ) as cache:
 
             async def ask(body: Body) -> Answer:
                 document: Answer = (await cache.chat(**body)).json()
@@ -69,7 +71,7 @@ def pipeline(url: str) -> Open:
 @asynccontextmanager
 async def respelled(upstream: Ask, _: Path) -> AsyncIterator[Ask]:
     fresh = count()
-    async with CachePipeline(upstream=upstream, backend="memory://") as cache:
+    async with CachePipeline(upstream=upstream, backend="memory://", decision=None) as cache:
 
         async def ask(body: Body) -> Answer:
             document: Answer = (await cache.chat(**body, user=f"user-{next(fresh)}")).json()

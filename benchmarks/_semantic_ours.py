@@ -93,7 +93,9 @@ def _entry(number: int, vector: bytes) -> Entry:
 @asynccontextmanager
 async def exact(upstream: Ask, directory: Path) -> AsyncIterator[Ask]:
     """The pipeline over a store that was filled, without its semantic tier."""
-    async with CachePipeline(upstream=upstream, backend=_backend(directory), ttl=0, strict=True) as cache:
+    async with CachePipeline(
+        upstream=upstream, backend=_backend(directory), decision=None, ttl=0, strict=True
+    ) as cache:
         yield _asking(cache)
 
 

@@ -120,16 +120,12 @@ def _joined(words: Sequence[str], payload: str, *, after: bool) -> str:
 
 
 async def served(attacks: Sequence[Attack], embedder: FastEmbedEmbedder, bound: float, *, warm: bool) -> int:
-    """How many get the stored answer in promise mode.
-
-    Args:
-        warm: after some hundred real questions have taught the decision, rather than at first.
-    """
+    """How many get the stored answer in promise mode; ``warm``: after real questions have taught it."""
     intents = questions()
 
     async def upstream(body: Mapping[str, Any]) -> str:
         await asyncio.sleep(0)
-        question = body["messages"][-1]["content"]
+        question: str = body["messages"][-1]["content"]
         return intents.get(question, question)
 
     cache = CachePipeline(
@@ -147,13 +143,11 @@ async def served(attacks: Sequence[Attack], embedder: FastEmbedEmbedder, bound: 
             for question in intents:
                 await cache.ask(question)
                 await cache.flush()
-        for number, attack in enumerate(attacks):
-            # Each pair in a namespace's tenant of its own would never meet the warm-up: so all in one.
-            await cache.ask(attack.stored, control={"version": None})
+        for attack in attacks:
+            await cache.ask(attack.stored)
             await cache.flush()
             outcome = await cache.ask(attack.asked, control={"no_store": True})
             hits += outcome.source is Source.SEMANTIC
-            del number
     return hits
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
-import orjson
-
+from asynccache.cli import _replay_arguments as replay
+from asynccache.cli._argument_types import MOST_AT_ONCE, concurrency, cosine, count, param, seconds
 from asynccache.cli._demo_semantic import THRESHOLD
 
 __all__ = ["parse"]
@@ -17,7 +16,6 @@ _EPILOG: Final = """\
 Options come from the command line, else from ASYNCCACHE_... variables, else from the file of --config
 (default: ASYNCCACHE_CONFIG, else ./asynccache.toml). Exit codes: 0 done, 1 failed, 2 wrong usage.
 """
-_MOST_AT_ONCE: Final = 256  # answers the HTTP upstream has in the making at once; more would only wait
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -39,6 +37,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         given.threshold = THRESHOLD if given.threshold is None else given.threshold
     if given.command == "index" and given.action == "rebuild" and given.json:
         parser.error("index: rebuild prints no JSON")
+    if given.command == "replay" and (problem := replay.problem(given)) is not None:
+        parser.error(f"replay: {problem}")
     if given.command == "get":
         if (given.question is None) == (given.body is None):
             parser.error("get: give either a question or --body")
@@ -81,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     stats = command("stats", "Tell what a store holds")
     stats.add_argument("--json", action="store_true", help="print one JSON document")
+    replay.add(command("replay", replay.SUMMARY, replay.DESCRIPTION))
     _add_get(
         command(
             "get",
@@ -130,26 +131,26 @@ def _add_demo(demo: argparse.ArgumentParser) -> None:
     demo.add_argument("--model", help="which of its models")
     demo.add_argument("--api-key-env", metavar="NAME", help="the environment variable that holds its API key")
     demo.add_argument(
-        "--latency", type=_seconds, default=0.3, help="seconds the stand-in takes to answer; default 0.3"
+        "--latency", type=seconds, default=0.3, help="seconds the stand-in takes to answer; default 0.3"
     )
-    demo.add_argument("--requests", type=_count, default=1200, metavar="N", help="how many; default 1200")
+    demo.add_argument("--requests", type=count, default=1200, metavar="N", help="how many; default 1200")
     demo.add_argument(
         "--concurrency",
-        type=_concurrency,
+        type=concurrency,
         default=16,
         metavar="N",
-        help=f"how many at a time, up to {_MOST_AT_ONCE}; default 16",
+        help=f"how many at a time, up to {MOST_AT_ONCE}; default 16",
     )
     demo.add_argument(
         "--rate",
-        type=_count,
+        type=count,
         default=100,
         metavar="N",
         help="how many a second, as customers come; default 100",
     )
     demo.add_argument(
         "--threshold",
-        type=_cosine,
+        type=cosine,
         metavar="COSINE",
         help=f"least cosine at which another question's answer is served; default {THRESHOLD:g}",
     )
@@ -164,7 +165,7 @@ def _add_get(get: argparse.ArgumentParser) -> None:
     get.add_argument("--system", metavar="TEXT", help="the system message")
     get.add_argument(
         "--param",
-        type=_param,
+        type=param,
         action="append",
         default=[],
         metavar="NAME=JSON",
@@ -181,7 +182,7 @@ def _add_get(get: argparse.ArgumentParser) -> None:
 
 def _add_search(search: argparse.ArgumentParser) -> None:
     search.add_argument("question")
-    search.add_argument("-k", type=_count, default=10, metavar="N", help="how many; default 10")
+    search.add_argument("-k", type=count, default=10, metavar="N", help="how many; default 10")
     search.add_argument(
         "--embedder",
         metavar="MODEL",
@@ -193,47 +194,3 @@ def _add_search(search: argparse.ArgumentParser) -> None:
 def _add_index(index: argparse.ArgumentParser) -> None:
     index.add_argument("action", choices=("status", "verify", "rebuild"))
     index.add_argument("--json", action="store_true", help="print one JSON document; not with rebuild")
-
-
-def _param(text: str) -> tuple[str, Any]:
-    name, separator, value = text.partition("=")
-    if not separator or not name:
-        raise argparse.ArgumentTypeError("expected NAME=JSON")
-    try:
-        return name, orjson.loads(value)
-    except orjson.JSONDecodeError:
-        raise argparse.ArgumentTypeError(
-            f"the value of {name!r} is not JSON; text goes in double quotes: '{name}=\"…\"'"
-        ) from None
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= 10**6:
-        raise argparse.ArgumentTypeError("expected a whole number from 1 to 1000000")
-    return int(text)
-
-
-def _concurrency(text: str) -> int:
-    if _count(text) > _MOST_AT_ONCE:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to {_MOST_AT_ONCE}")
-    return int(text)
-
-
-def _cosine(text: str) -> float:
-    try:
-        cosine = float(text)
-    except ValueError:
-        cosine = math.nan
-    if not 0 <= cosine <= 1:
-        raise argparse.ArgumentTypeError("expected a cosine from 0 to 1")
-    return cosine
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not 0 <= seconds <= 60:  # noqa: PLR2004  (a demo that answers later is one nobody waits for)
-        raise argparse.ArgumentTypeError("expected seconds from 0 to 60")
-    return seconds

@@ -59,7 +59,9 @@ def lexicon() -> Lexicon:
     )
 
 
-def _sets(words: list[str], numbers: NDArray[np.uint16], ends: NDArray[np.uint32]) -> dict[str, frozenset[int]]:
+def _sets(
+    words: list[str], numbers: NDArray[np.uint16], ends: NDArray[np.uint32]
+) -> dict[str, frozenset[int]]:
     flat, start, found = numbers.tolist(), 0, {}
     for word, end in zip(words, ends.tolist(), strict=True):
         if end > start:

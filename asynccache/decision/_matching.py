@@ -33,7 +33,9 @@ class Leftover(NamedTuple):
     """Pairs of different units of one kind, and of days and months."""
 
 
-def paired(ours: Iterable[str], theirs: Iterable[str], weights: tuple[dict[str, float], dict[str, float]]) -> Leftover:
+def paired(
+    ours: Iterable[str], theirs: Iterable[str], weights: tuple[dict[str, float], dict[str, float]]
+) -> Leftover:
     """Pair off the words of one side that the other lacks: synonyms, families and typing mistakes are matched.
 
     Opposites, siblings and units stay in what is left, for that is what they are; they are counted besides.

@@ -25,43 +25,28 @@ MOST: Final = 8.0
 
 
 class Weights(NamedTuple):
-    """One way to score: with a head, for the embedder it was trained on, or without."""
+    """One way to score."""
 
     trees: Trees
     base: float
     """What the trees start from."""
-    scale: tuple[float, float]
-    """Factor and summand that make the trees' sum a log-odds."""
-    cosine: tuple[float, float]
+    most: float
+    """What the trees may say at most: two texts alone never make sure, only labels nearby do."""
+    line: tuple[float, float]
     """Factor and summand that make a cosine a log-odds."""
     share: float
-    """How much the trees count, 0 to 1; the cosine has the rest."""
-    head: NDArray[np.float32] | None
-    """shape (2 * dim + 1,): what each of |u - v| and u * v adds, and where it starts; None: no head."""
+    """How much the trees count, 0 to 1; the line has the rest."""
 
-    def score(
-        self, question: Prepared, vector: NDArray[np.float32] | None, candidates: Sequence[CandidatePair]
-    ) -> NDArray[np.float64]:
-        """As PairScore; with a head, every vector must be there."""
-        cosines = np.array([cosine for _, _, cosine in candidates])
-        rows = np.array(
-            [features(question, text, cosine) for text, _, cosine in candidates], dtype=np.float32
-        )
-        if self.head is not None and vector is not None:
-            others = np.stack([other for _, other, _ in candidates if other is not None])
-            rows = np.concatenate([rows, self.headed(vector, others)[:, None]], axis=1)
-        trees = (self.base + self.trees(rows)) * self.scale[0] + self.scale[1]
-        line = self.cosine[0] * cosines + self.cosine[1]
-        return np.clip(self.share * trees + (1 - self.share) * line, -MOST, MOST)
+    def score(self, question: Prepared, candidates: Sequence[CandidatePair]) -> NDArray[np.float64]:
+        """As PairScore."""
+        rows = np.array([features(question, text, near) for text, _, near in candidates], dtype=np.float32)
+        return self.of_rows(rows)
 
-    def headed(self, vector: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The head's own log-odds, shape (n,)."""
-        head = self.head
-        assert head is not None  # noqa: S101 - asked only of weights that have one
-        dim = len(vector)
-        found: NDArray[np.float32] = (
-            np.abs(others - vector) @ head[:dim] + (others * vector) @ head[dim : 2 * dim] + head[-1]
-        )
+    def of_rows(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        """As ``score``, for rows of features; shape (n,)."""
+        trees = np.minimum(self.base + self.trees(rows), self.most)
+        line = self.line[0] * rows[:, 0].astype(np.float64) + self.line[1]  # the first feature is the cosine
+        found: NDArray[np.float64] = np.clip(self.share * trees + (1 - self.share) * line, -MOST, MOST)
         return found
 
 
@@ -71,8 +56,8 @@ class PairScore:
     Immutable and safe to share among threads.
 
     Args:
-        bound: weights with a head, None where the embedder is another.
-        generic: weights that hold for any embedder: a cosine counts little in them.
+        bound: weights that read the cosines of one embedder, None where the embedder is another.
+        generic: weights that hold for any embedder: they read the texts and no cosine.
         version: 16 bytes, a hash of the weights.
     """
 
@@ -84,7 +69,7 @@ class PairScore:
 
     @property
     def bound(self) -> bool:
-        """Whether the part trained on the vectors of this very embedder is in use."""
+        """Whether the part that was fitted to this very embedder's cosines is in use."""
         return self._bound is not None
 
     @classmethod
@@ -92,9 +77,10 @@ class PairScore:
         """The bundled weights.
 
         Args:
-            space: the embedder's fingerprint, 16 bytes. The part that looks into the vectors is used when
-                it is the one that was trained for (the bundled model's); any other, or None, gets the
-                generic part alone.
+            space: the embedder's fingerprint, 16 bytes. The weights fitted to the bundled model's cosines
+                are used with that model alone. Any other, or None, gets weights that read only the texts:
+                what a cosine of 0.8 means differs from model to model, so there it only chooses the
+                candidates and weighs the labels nearby.
         """
         held, digest = _bundled()
         fits = space is not None and space == bytes(held["space"])
@@ -111,20 +97,18 @@ class PairScore:
 
         Args:
             question: its text.
-            vector: float32, shape (dim,), of norm 1.
+            vector: float32, shape (dim,), of norm 1; the present weights look at cosines alone.
             candidates: a candidate without a vector gets the generic score.
         """
+        del vector
         if not candidates:
             return np.zeros(0)
         if self._bound is None:
-            return self._generic.score(question, None, candidates)
-        whole = [other is not None for _, other, _ in candidates]
-        if all(whole):
-            return self._bound.score(question, vector, candidates)
-        found = self._generic.score(question, None, candidates)
-        if any(whole):
-            kept = [candidate for candidate, fit in zip(candidates, whole, strict=True) if fit]
-            found[np.array(whole)] = self._bound.score(question, vector, kept)
+            return self._generic.score(question, candidates)
+        found = self._bound.score(question, candidates)
+        lone = [at for at, (_, other, _) in enumerate(candidates) if other is None]
+        if lone:  # where the vector is gone nobody knows which model made the cosine
+            found[lone] = self._generic.score(question, [candidates[at] for at in lone])
         return found
 
 
@@ -137,16 +121,9 @@ def read(held: dict[str, NDArray[Any]], part: str) -> Weights:
     names = bytes(held["features"]).decode().split()
     if tuple(names) != NAMES:
         raise ValueError("the weights are for other features; train them anew with tools/train_decision.py")
-    scale = held[f"{part}_scale"].tolist()
-    head = held[f"{part}_head"]
-    return Weights(
-        Trees(*(held[f"{part}_{name}"] for name in Trees._fields)),
-        base=scale[0],
-        scale=(scale[1], scale[2]),
-        cosine=(scale[3], scale[4]),
-        share=scale[5],
-        head=head if head.size else None,
-    )
+    base, most, slope, start, share = held[f"{part}_scale"].tolist()
+    trees = Trees(*(held[f"{part}_{name}"] for name in Trees._fields))
+    return Weights(trees, base, most, (slope, start), share)
 
 
 @cache

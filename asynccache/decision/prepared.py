@@ -11,7 +11,9 @@ from asynccache.decision._words import CLASS, CONTRACTED, FILLER, NUMBERS, SAME
 
 __all__ = ["Prepared", "prepare"]
 
-_TOKENS: Final = re.compile(r"n['’]t\b|['’](?:s|m|re|ve|d|ll)\b|[^\W\d_]+?(?=n['’]t\b)|[^\W\d_]+|\d+(?:[.,]\d+)*|[^\w\s]")
+_TOKENS: Final = re.compile(
+    r"n['’]t\b|['’](?:s|m|re|ve|d|ll)\b|[^\W\d_]+?(?=n['’]t\b)|[^\W\d_]+|\d+(?:[.,]\d+)*|[^\w\s]"
+)
 _PAUSES: Final = frozenset(".,;:?!\"'`’‘“”()[]{}-–—_…*|~\\«»¿¡")
 """Signs that part and group words; any other sign is read as a word."""
 _LATIN: Final = "\u024f"
@@ -19,7 +21,9 @@ _LATIN: Final = "\u024f"
 _OTHER_SCRIPT: Final = 0.3
 _CLIPPED: Final = frozenset(("s", "m", "d", "re", "ll", "ve"))
 _FULL: Final = {"s": "'s", "m": "'m", "d": "'d", "re": "'re", "ll": "will", "ve": "'ve"}
-_ASKS: Final = frozenset("is are do does did can could will would should has have was were may must am had".split())
+_ASKS: Final = frozenset(
+    "is are do does did can could will would should has have was were may must am had".split()
+)
 
 
 class Prepared(NamedTuple):

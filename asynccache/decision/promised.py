@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -122,8 +122,10 @@ class PromisedDecision:
     @asynccontextmanager
     async def _opening(self) -> AsyncIterator[None]:
         async with entered(self._feed):
-            # The files are read now rather than while the first question waits.
-            await to_thread.run_sync(_warm_up, limiter=self._threads)
+            # The files are read now rather than while the first question waits. One that cannot be read
+            # is told with each question, which goes on without the semantic tier.
+            with suppress(Exception):
+                await to_thread.run_sync(_warm_up, limiter=self._threads)
             yield
 
     async def flush(self) -> None:

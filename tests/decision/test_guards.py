@@ -116,6 +116,7 @@ def test_other_numbers_are_refused(one: str, other: str) -> None:
         ("whether or not it works", "whether it works"),
         ("a reader of books", "reading books"),
         ("in 5 min", "in 5 minutes"),
+        ("the schools of Rome", "the good and bad schools of Rome"),
         ("what is 5 minus 3", "what is 5 - 3"),
     ],
 )

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from asynccache import CachePipeline, ConfigurationError, Event, PromiseChanged, Source
-from asynccache.decision import PromisedDecision
+from asynccache import CachePipeline, ConfigurationError, Event, PromiseChanged, Source, StageFailed
+from asynccache.decision import PairScore, PromisedDecision
 from asynccache.decision.promise import Prior
 from asynccache.testing import FakeJudge, FakeUpstream
 
@@ -196,6 +196,22 @@ async def test_another_embedder_gets_the_generic_score() -> None:
         near = await cache.ask("How can I freeze my card?")
         far = await cache.ask("What is the exchange rate for euros today?")
     assert near.judgement.score > far.judgement.score
+
+
+async def test_weights_that_cannot_be_read_cost_semantic_hits_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(space: bytes | None = None) -> PairScore:
+        raise ValueError("the weights are for other features")
+
+    monkeypatch.setattr(PairScore, "load", broken)
+    events: list[Event] = []
+    async with CachePipeline(bank, backend="memory://", hooks=[events.append]) as cache:
+        await cache.ask("How do I freeze my card?")
+        assert (await cache.ask("How can I freeze my card?")).text == FREEZE
+        assert (await cache.ask("How do I freeze my card?")).source is Source.EXACT
+    failed = [event for event in events if isinstance(event, StageFailed)]
+    assert {event.stage for event in failed} == {"Validate"}
 
 
 @pytest.mark.parametrize("max_error", [0, 1, -0.1, True, "0.02", float("nan")])

@@ -55,7 +55,7 @@ def test_wrong_answers_stay_below_delta_of_the_requests(
 
 
 def test_bound_holds_where_similarity_tells_little() -> None:
-    # Few lucky labels look like a boundary here: without caution 6 to 8 % would be wrong.
+    # Few lucky labels look like a boundary here: taken at their word, 6 % would be wrong.
     runs = [asked_of_one_entry(0.05, 0.55, 5.0, seed=each) for each in range(16)]
     assert sum(wrong for _, wrong in runs) <= 0.055 * ROUNDS * len(runs)
 
@@ -64,7 +64,7 @@ def test_clear_boundary_is_found_and_used() -> None:
     hits, wrong = map(
         sum, zip(*(asked_of_one_entry(0.02, 0.75, 60.0, seed=each) for each in range(8)), strict=True)
     )
-    assert hits > 0.4 * 8 * ROUNDS  # of 62 % that are right
+    assert hits > 0.35 * 8 * ROUNDS  # of 62 % that are right
     assert wrong <= 0.02 * 8 * ROUNDS
 
 
@@ -87,7 +87,7 @@ def test_nothing_is_served_before_four_labels() -> None:
 
 def test_exploring_falls_with_similarity_and_rises_with_wrong_labels() -> None:
     policy = VCachePolicy(0.02, seed=1)
-    for _ in range(3):
+    for _ in range(10):
         for similarity in (0.7, 0.75, 0.8):
             policy.observe(b"key", similarity, False)
         for similarity in (0.9, 0.93, 0.96):
@@ -96,7 +96,7 @@ def test_exploring_falls_with_similarity_and_rises_with_wrong_labels() -> None:
     assert taus == sorted(taus, reverse=True)
     assert taus[0] > 0.97
     assert taus[-1] < 0.5
-    policy.observe(b"key", 0.97, False)
+    policy.observe(b"key", 0.97, False)  # and the labels are separable no more
     assert policy.decide(b"key", 0.95)[1] > taus[-2]
 
 

@@ -85,13 +85,14 @@ async def test_streams_and_whole_answers_are_twins_alike() -> None:
 
 @pytest.mark.parametrize("differ", ["scope", "system", "tags", "ttl", "version"])
 async def test_what_must_be_equal_for_a_hit_must_be_equal_in_flight(differ: str) -> None:
-    other: dict[str, Any] = {
+    differences: dict[str, dict[str, Any]] = {
         "scope": {"scope": {"tenant": "b"}},
         "system": {"system": "Be brief."},
         "tags": {"control": {"tags": ["x"]}},
         "ttl": {"control": {"ttl": 5}},
         "version": {"control": {"version": "2"}},
-    }[differ]
+    }
+    other = differences[differ]
     upstream = FakeUpstream()
     async with asking(upstream) as cache:
         upstream.hold()

@@ -6,21 +6,36 @@ from collections.abc import Mapping, Sequence
 from typing import Any, assert_type
 
 from asynccache import (
+    Account,
+    Accountable,
+    AnswerEquivalence,
+    AnswerPair,
     AnswerStream,
     Backend,
     CachePipeline,
     Candidate,
     Check,
     Chunk,
+    Comparing,
     Conditional,
     Control,
+    Decision,
     Embedder,
+    Estimate,
     Exchange,
+    HitAudited,
     Hook,
+    Judgement,
+    Label,
+    LabelPage,
+    Labels,
+    Learning,
     Managed,
     Outcome,
+    PromiseChanged,
     Request,
     Response,
+    Ruling,
     Saved,
     Scope,
     SemanticIndex,
@@ -35,10 +50,30 @@ from asynccache import (
     open_backend,
 )
 from asynccache.backends import MemoryBackend, SqliteBackend, Tiered
+from asynccache.decision import (
+    GUARDS,
+    BuiltinJudge,
+    Guarded,
+    LLMJudge,
+    PairScore,
+    Prepared,
+    Prior,
+    PromisedDecision,
+    Remembering,
+    VCacheDecision,
+    VCachePolicy,
+    foreign,
+    prepare,
+)
+from asynccache.decision.cross_encoder import CrossEncoderVerifier
+from asynccache.decision.llm_verifier import LLMVerifier
+from asynccache.decision.verifier import VerifiedDecision
 from asynccache.embedders import CallableEmbedder, FastEmbedEmbedder, UpstreamEmbedder, as_embedder
 from asynccache.index import BackendIndex
 from asynccache.stages import (
+    Audit,
     ExactLookup,
+    Learn,
     MissHandler,
     Normalize,
     SemanticLookup,
@@ -48,7 +83,7 @@ from asynccache.stages import (
     Write,
     WriteAlias,
 )
-from asynccache.testing import FakeUpstream
+from asynccache.testing import FakeDecision, FakeJudge, FakeUpstream, make_label
 from asynccache.upstreams import CallableUpstream, OpenAIUpstream
 
 
@@ -88,8 +123,15 @@ async def asking(cache: CachePipeline) -> None:
             assert_type(chunk, Chunk)
             assert_type(chunk.text, str)
         assert_type(stream.outcome, Outcome)
+    assert_type(outcome.judgement, Judgement | None)
+    assert_type(outcome.request, Request)
+    assert_type(await cache.reject(outcome), bool)
+    assert_type(await cache.accept(outcome), bool)
     assert_type(await cache.invalidate(tags=["a"]), int)
     assert_type(cache.stats(), Stats)
+    assert_type(cache.stats().learnt, Account | None)
+    assert_type(cache.stats().wrong_hit_rate, float | None)
+    assert_type(cache.stats().wrong_hit_interval, tuple[float, float] | None)
     await cache.flush()
 
 
@@ -118,14 +160,64 @@ def meaning(memory: MemoryBackend, sqlite: SqliteBackend) -> None:
         as_embedder("default"),
     ]
     index: SemanticIndex = BackendIndex(sqlite)
-    decision: Check = Threshold(0.9, floor=0.8)
+    threshold: Check = Threshold(0.9, floor=0.8)
     stages: list[Stage] = [
         SemanticLookup(sqlite, index, embedders[0]),
-        Validate(decision=decision),
+        Validate(decision=threshold),
         WriteAlias(sqlite, index),
         Write(sqlite, index=index),
     ]
     del vectors, conditional, stages
+
+
+async def slow_check(request: Request, candidate: Candidate) -> str | None:
+    return None
+
+
+async def verify(asked: str, stored: str, answer: str) -> bool | None:
+    return None
+
+
+def deciding(sqlite: SqliteBackend, upstream: Upstream, stage: Stage, pair: AnswerPair) -> None:
+    judges: list[AnswerEquivalence] = [
+        BuiltinJudge(),
+        LLMJudge(upstream, fallback=BuiltinJudge()),
+        FakeJudge(),
+    ]
+    promised = PromisedDecision(sqlite, max_error=0.01, shadow=True, prior=Prior(1.0, 1.0, 100.0))
+    verified = VerifiedDecision(promised, LLMVerifier(upstream, model="m"), grey=(-1.0, 1.0))
+    decisions: list[Decision] = [
+        promised,
+        Guarded(promised, [GUARDS["numbers"], check]),
+        Remembering(promised, sqlite),
+        VCacheDecision(0.02),
+        VerifiedDecision(promised, CrossEncoderVerifier("folder", threshold=0.5)),
+        verified,
+        FakeDecision(),
+    ]
+    comparing: list[Comparing] = [promised, FakeDecision()]
+    learning: list[Learning] = [promised, VCacheDecision(0.02), FakeDecision()]
+    accountable: Accountable = promised
+    labels: Labels = sqlite
+    stages: list[Stage] = [
+        Learn(learning[0], judges[0]),
+        Audit(stage, stage, decision=promised, judge=judges[0], share=0.02),
+        Validate(decision=promised),
+        SingleFlight(stage, near=promised),
+    ]
+    assert_type(accountable.account().wrong, Estimate | None)
+    assert_type(make_label(at=1.0), Label)
+    assert_type(prepare("q"), Prepared)
+    assert_type(foreign(prepare("q")), bool)
+    assert_type(PairScore.load().bound, bool)
+    assert_type(VCachePolicy(0.02).decide(b"k", 0.9), tuple[bool, float])
+    events: list[type] = [HitAudited, PromiseChanged, Ruling, LabelPage]
+    CachePipeline(model, decision="promise", max_error=0.05, audit=0.02, guards=["numbers", check])
+    CachePipeline(model, decision="judge", verifier=verify, judge=judges[0])
+    CachePipeline(model, decision=slow_check)
+    CachePipeline(model, decision=check)
+    CachePipeline(model, decision=promised)
+    del decisions, comparing, labels, stages, events, pair
 
 
 def promises(memory: MemoryBackend, sqlite: SqliteBackend, tiered: Tiered) -> None:

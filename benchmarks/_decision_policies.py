@@ -1,0 +1,130 @@
+"""What is asked of the stream, request by request: ours, and the peers' rules."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, TypeAlias
+
+import numpy as np
+from _decision_stream import Stream
+from numpy.typing import NDArray
+
+from asynccache.decision._local import local_shift
+
+SCORED: Final = 3
+LEAST: Final = 0.6  # cosine of a candidate that is scored
+RECORDS: Final = 8  # an entry's last records as a candidate; the one of its insertion comes besides
+
+Scorer: TypeAlias = Callable[[int, "NDArray[np.int64]"], "NDArray[np.float64]"]
+
+
+class Outcome(NamedTuple):
+    """What became of a stream: one place for each request."""
+
+    served: NDArray[np.int64]
+    """The stored question whose answer was served, -1 for a miss."""
+    right: NDArray[np.bool_]
+
+    @property
+    def hits(self) -> int:
+        return int((self.served >= 0).sum())
+
+    @property
+    def wrong(self) -> int:
+        return int(((self.served >= 0) & ~self.right).sum())
+
+    @property
+    def hit_rate(self) -> float:
+        return self.hits / max(1, len(self.served))
+
+    @property
+    def wrong_rate(self) -> float:
+        return self.wrong / max(1, self.hits)
+
+
+class Judge(NamedTuple):
+    """Who compares a fresh answer with the stored one."""
+
+    missed: float = 0.0
+    """Share of equal answers taken for different ones."""
+    accepted: float = 0.0
+    """Share of different answers taken for equal ones."""
+    seed: int = 0
+
+
+@dataclass
+class _Entry:
+    """Labels of one entry, each with the score it was given."""
+
+    first: tuple[float, bool] | None = None
+    later: deque[tuple[float, bool]] = field(default_factory=lambda: deque(maxlen=RECORDS))
+
+
+def ours(  # noqa: C901, PLR0914 - the whole rule on one page
+    stream: Stream, score: Scorer, threshold: float, judge: Judge = Judge(), audit: float = 0.0
+) -> Outcome:
+    """The score moved by the labels nearby, the best of three against a threshold.
+
+    Args:
+        stream: in its order; a miss is stored, a hit is not.
+        score: log-odds of stored candidates for a question.
+        threshold: of the moved score.
+        judge: who says whether a miss's fresh answer is the one stored with its best candidate.
+        audit: share of hits whose fresh answer is asked for all the same, and recorded.
+    """
+    count = len(stream)
+    chance = random.Random(judge.seed)
+    served, right = np.full(count, -1, np.int64), np.zeros(count, bool)
+    stored = np.zeros(count, bool)
+    entries: dict[int, _Entry] = {}
+    pull, information = np.zeros(count), np.zeros(count)
+
+    def record(at: int) -> None:
+        entry = entries[at]
+        marks = [*entry.later, *([entry.first] if entry.first is not None else [])]
+        chances = [1 / (1 + np.exp(-s)) for s, _ in marks]
+        pull[at] = sum(y - p for (_, y), p in zip(marks, chances, strict=True))
+        information[at] = sum(p * (1 - p) for p in chances)
+
+    for at in range(count):
+        found, cosines = stream.candidates(at, stored)
+        best, best_score, moved = -1, 0.0, -np.inf
+        near = found[:SCORED][cosines[:SCORED] >= LEAST]
+        if len(near):
+            scores = score(at, near)
+            top = int(np.argmax(scores))
+            best, best_score = int(near[top]), float(scores[top])
+            moved = best_score + local_shift(cosines, pull[found], information[found])
+        hit = moved >= threshold
+        if hit:
+            served[at], right[at] = best, stream.right(at, best)
+        mark: tuple[float, bool] | None = None
+        if best >= 0 and (not hit or (audit and chance.random() < audit)):
+            same = stream.right(at, best)
+            same = chance.random() >= judge.missed if same else chance.random() < judge.accepted
+            mark = best_score, same
+            entries[best].later.append(mark)
+            record(best)
+        if not hit and stream.vectors[at].any():
+            stored[at] = True
+            entries[at] = _Entry(mark)
+            record(at)
+    return Outcome(served, right)
+
+
+def cosine(stream: Stream, threshold: float, guard: Callable[[str, str], bool] | None = None) -> Outcome:
+    """The nearest stored question answers, if its cosine is at least so high and the guard has nothing against it."""
+    count = len(stream)
+    served, right = np.full(count, -1, np.int64), np.zeros(count, bool)
+    stored = np.zeros(count, bool)
+    for at in range(count):
+        found, cosines = stream.candidates(at, stored)
+        hit = len(found) > 0 and float(cosines[0]) >= threshold
+        if hit and (guard is None or guard(stream.prompts[at], stream.prompts[int(found[0])])):
+            served[at], right[at] = found[0], stream.right(at, int(found[0]))
+        elif stream.vectors[at].any():
+            stored[at] = True
+    return Outcome(served, right)
