@@ -26,8 +26,10 @@ async def correct(outcome: Outcome, backend: Backend, decision: Decision | None,
     request, judgement = outcome.request, outcome.judgement
     near = judgement is not None and outcome.source in (Source.SEMANTIC, Source.SHARED)
     if near and judgement is not None and isinstance(decision, Learning):
+        if outcome.accepted is not None:  # what was served, whatever a decision thought of others
+            judgement = judgement._replace(candidate=outcome.accepted)
         decision.learn(request, judgement, same=same, kind="accept" if same else "reject")
-        # It must hold from now on, also after a crash.
+        # It holds from now on; it must do so after a crash as well.
         flush = getattr(decision, "flush", None)
         if flush is not None:
             await flush()

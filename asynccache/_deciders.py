@@ -91,7 +91,7 @@ def decided(
         assert not isinstance(given, str)  # noqa: S101  (``check_decision``)
         decision = as_decision(given)
     learns = isinstance(decision, Learning)
-    if not learns:
+    if not isinstance(decision, PromisedDecision):  # which keeps rejections itself
         decision = Remembering(decision, backend, clock=clock)
     decision = _guarded(decision, options.guards)
     if given == "judge":  # around the guards: what they refuse is no verifier's affair

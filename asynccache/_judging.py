@@ -98,6 +98,11 @@ class Label(NamedTuple):
     origin: bytes
     """16 bytes: by whom it was learnt, so that nobody takes up its own label twice."""
 
+    @property
+    def lasting(self) -> bool:
+        """Whether a caller gave it: such labels are few, and must not give way to the many of misses."""
+        return self.kind in ("reject", "accept")
+
     def __repr__(self) -> str:
         return f"<Label {self.kind} {'same' if self.same else 'different'}>"
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from asynccache._exchange import Exchange
     from asynccache._judging import Judgement
-    from asynccache._models import Entry, Request, Response
+    from asynccache._models import Candidate, Entry, Request, Response
 
 __all__ = ["Outcome", "Prices"]
 
@@ -83,6 +83,11 @@ class Outcome:
     def judgement(self) -> Judgement | None:
         """What the semantic decision thought of the best candidate; None when it was not asked."""
         return self._exchange.judgement
+
+    @property
+    def accepted(self) -> Candidate | None:
+        """The stored answer that was served, and how near it was; None when not a hit."""
+        return self._exchange.accepted
 
     @property
     def request(self) -> Request:

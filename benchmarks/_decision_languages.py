@@ -1,5 +1,7 @@
 """Questions in other languages, each beside one that differs in what is asked. Our own text."""
 
+# ruff: noqa: RUF001 - some of it is Turkish
+
 from __future__ import annotations
 
 from typing import Final

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import random
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 from _decision_stream import Stream
 from numpy.typing import NDArray
 
+from asynccache._judging import Label
 from asynccache.decision._local import local_shift
+from asynccache.decision.knowledge import Knowledge
+from asynccache.decision.promised import PRIOR
 
 SCORED: Final = 3
 LEAST: Final = 0.6  # cosine of a candidate that is scored
-RECORDS: Final = 8  # an entry's last records as a candidate; the one of its insertion comes besides
+VERSION: Final = bytes(16)
 
 Scorer: TypeAlias = Callable[[int, "NDArray[np.int64]"], "NDArray[np.float64]"]
 
@@ -55,16 +57,11 @@ class Judge(NamedTuple):
     seed: int = 0
 
 
-@dataclass
-class _Entry:
-    """Labels of one entry, each with the score it was given."""
-
-    first: tuple[float, bool] | None = None
-    later: deque[tuple[float, bool]] = field(default_factory=lambda: deque(maxlen=RECORDS))
+RIGHT: Final = Judge()
 
 
-def ours(  # noqa: C901, PLR0914 - the whole rule on one page
-    stream: Stream, score: Scorer, threshold: float, judge: Judge = Judge(), audit: float = 0.0
+def ours(
+    stream: Stream, score: Scorer, threshold: float, judge: Judge = RIGHT, audit: float = 0.0
 ) -> Outcome:
     """The score moved by the labels nearby, the best of three against a threshold.
 
@@ -79,15 +76,8 @@ def ours(  # noqa: C901, PLR0914 - the whole rule on one page
     chance = random.Random(judge.seed)
     served, right = np.full(count, -1, np.int64), np.zeros(count, bool)
     stored = np.zeros(count, bool)
-    entries: dict[int, _Entry] = {}
-    pull, information = np.zeros(count), np.zeros(count)
-
-    def record(at: int) -> None:
-        entry = entries[at]
-        marks = [*entry.later, *([entry.first] if entry.first is not None else [])]
-        chances = [1 / (1 + np.exp(-s)) for s, _ in marks]
-        pull[at] = sum(y - p for (_, y), p in zip(marks, chances, strict=True))
-        information[at] = sum(p * (1 - p) for p in chances)
+    lessons = Knowledge(PRIOR).lessons(VERSION)
+    keys = [sha256(b"%d" % at).digest() for at in range(count)]
 
     for at in range(count):
         found, cosines = stream.candidates(at, stored)
@@ -97,26 +87,36 @@ def ours(  # noqa: C901, PLR0914 - the whole rule on one page
             scores = score(at, near)
             top = int(np.argmax(scores))
             best, best_score = int(near[top]), float(scores[top])
-            moved = best_score + local_shift(cosines, pull[found], information[found])
+            moved = best_score + local_shift(cosines, *lessons.sums([keys[each] for each in found]))
         hit = moved >= threshold
         if hit:
             served[at], right[at] = best, stream.right(at, best)
-        mark: tuple[float, bool] | None = None
         if best >= 0 and (not hit or (audit and chance.random() < audit)):
             same = stream.right(at, best)
             same = chance.random() >= judge.missed if same else chance.random() < judge.accepted
-            mark = best_score, same
-            entries[best].later.append(mark)
-            record(best)
+            lessons.take(
+                Label(
+                    key=keys[best],
+                    asked=keys[at],
+                    family=VERSION,
+                    version=VERSION,
+                    score=best_score,
+                    calibrated=moved,
+                    same=same,
+                    kind="audit" if hit else "miss",
+                    missed=judge.missed,
+                    accepted=judge.accepted,
+                    at=0.0,
+                    origin=VERSION,
+                )
+            )
         if not hit and stream.vectors[at].any():
             stored[at] = True
-            entries[at] = _Entry(mark)
-            record(at)
     return Outcome(served, right)
 
 
 def cosine(stream: Stream, threshold: float, guard: Callable[[str, str], bool] | None = None) -> Outcome:
-    """The nearest stored question answers, if its cosine is at least so high and the guard has nothing against it."""
+    """The nearest stored question answers, if near enough and the guard has nothing against it."""
     count = len(stream)
     served, right = np.full(count, -1, np.int64), np.zeros(count, bool)
     stored = np.zeros(count, bool)

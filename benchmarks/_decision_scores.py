@@ -1,4 +1,4 @@
-"""The scores that ship, and for questions they were trained on those of weights that never saw their class."""
+"""The scores that ship; of questions they were trained on, those of weights that never saw the class."""
 
 from __future__ import annotations
 

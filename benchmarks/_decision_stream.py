@@ -132,12 +132,12 @@ def nearest(vectors: NDArray[np.float32]) -> NDArray[np.int32]:
     """As Stream.near."""
     count = len(vectors)
     found = np.full((count, DEPTH), -1, np.int32)
-    known = vectors.any(axis=1)
+    known: NDArray[np.bool_] = np.any(vectors, axis=1)
     for start in range(0, count, BLOCK):
         end = min(start + BLOCK, count)
         cosines = vectors[start:end] @ vectors[:end].T
         cosines[:, ~known[:end]] = -2
-        cosines[np.arange(end)[None] >= np.arange(start, end)[:, None]] = -2
+        cosines[np.arange(end) >= np.arange(start, end).reshape(-1, 1)] = -2
         kept = min(DEPTH, end)
         top = np.argpartition(-cosines, kept - 1, axis=1)[:, :kept]
         values = np.take_along_axis(cosines, top, axis=1)

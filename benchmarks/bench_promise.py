@@ -44,6 +44,8 @@ class Run(NamedTuple):
     wrong: int
     covered: bool
     """Whether the interval reported at the end holds the share of the hits in its window that was wrong."""
+    reported: tuple[float, float, float]
+    truth: float
     seen: int
     closed: float
     """Share of the requests at which nothing could be served."""
@@ -120,7 +122,7 @@ def run(
     lessons = knowledge.lessons(scores.version)
     promise = lessons.promise
     stored = np.zeros(len(stream), bool)
-    hits = wrong = seen = closed = 0
+    hits = wrong = seen = closed = number = 0
     window: list[bool] = []  # of the hits, whether wrong, with the requests they came at
     at_request: list[int] = []
     for number, asked in enumerate(drifting(stream, seed, length)):
@@ -168,7 +170,8 @@ def run(
     recent = [bad for bad, at in zip(window, at_request, strict=True) if at >= number - 4000]
     truth = sum(recent) / len(recent) if recent else 0.0
     covered = estimate is None or not recent or estimate.low <= truth <= estimate.high
-    return Run(hits, wrong, covered, seen, closed / max(1, seen))
+    told = (0.0, 0.0, 1.0) if estimate is None else (estimate.rate, estimate.low, estimate.high)
+    return Run(hits, wrong, covered, told, truth, seen, closed / max(1, seen))
 
 
 KEYS: list[bytes] = []
@@ -176,7 +179,7 @@ KEYS: list[bytes] = []
 
 def main() -> None:
     """Run, print, and save."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--stream", type=Path, required=True, help="stream.jsonl.gz: source, prompt, cls")
     parser.add_argument("--vectors", type=Path, help="where the vectors are kept for the next time")
     parser.add_argument("--runs", type=int, default=100)

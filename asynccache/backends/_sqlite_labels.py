@@ -14,8 +14,8 @@ __all__ = ["LabelRows"]
 _ROWS: Final = 1024  # labels read in one go: a few milliseconds during which others wait
 
 _KEPT: Final = 100_000
-"""Labels; the newest say what is so now. All of them never take more than a share of the store."""
-_SHARE: Final = 20
+"""Labels of either kind; the newest say what is so now. They never take more than a share of the store."""
+_SHARE: Final = 40
 _ROW: Final = LABEL_BYTES + 16
 
 
@@ -29,10 +29,11 @@ class LabelRows:
     def __init__(self, *, max_bytes: int) -> None:
         self._kept: Final = min(_KEPT, max_bytes // _SHARE // _ROW)
 
-    def put(self, connection: sqlite3.Connection, values: Sequence[bytes]) -> None:
-        """Keep some more; the oldest leave."""
-        connection.executemany("INSERT INTO labels (value) VALUES (?)", [(value,) for value in values])
-        connection.execute("DELETE FROM labels WHERE seq <= (SELECT max(seq) FROM labels) - ?", (self._kept,))
+    def put(self, connection: sqlite3.Connection, values: Sequence[tuple[bool, bytes]]) -> None:
+        """Keep some more, each with whether it is lasting; the oldest leave, of either kind."""
+        connection.executemany("INSERT INTO labels (lasting, value) VALUES (?, ?)", values)
+        for lasting in {lasting for lasting, _ in values}:
+            connection.execute(_PRUNE, (lasting, lasting, self._kept))
 
     def page(self, connection: sqlite3.Connection, after: int) -> LabelPage:
         """The next after a number; damaged ones are left out."""
@@ -48,3 +49,10 @@ class LabelRows:
     def clear(self, connection: sqlite3.Connection) -> None:
         """Forget all."""
         connection.execute("DELETE FROM labels")
+
+
+_PRUNE: Final = """
+    DELETE FROM labels WHERE lasting = ? AND seq <= (
+        SELECT seq FROM labels WHERE lasting = ? ORDER BY seq DESC LIMIT 1 OFFSET ?
+    )
+"""

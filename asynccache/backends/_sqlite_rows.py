@@ -134,14 +134,14 @@ class Rows:
         for tag in entry.tags:
             connection.execute("INSERT OR IGNORE INTO tags (tag, entry) VALUES (?, ?)", (tag, identifier))
 
-    def put_labels(self, connection: sqlite3.Connection, values: Sequence[bytes]) -> None:
-        """Store labels in their stored form, making room first.
+    def put_labels(self, connection: sqlite3.Connection, values: Sequence[tuple[bool, bytes]]) -> None:
+        """Store labels in their stored form, each with whether it is lasting, making room first.
 
         Raises:
             BackendUnavailable: the disk is nearly full.
             BackendError: they are more than the store can hold.
         """
-        size = sum(map(len, values))
+        size = sum(len(value) for _, value in values)
         self._check_disk(size)
         self._make_room(connection, size)
         self.labels.put(connection, values)

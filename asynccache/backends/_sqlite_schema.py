@@ -99,10 +99,20 @@ def _add_vectors(connection: sqlite3.Connection) -> None:
 def _add_labels(connection: sqlite3.Connection) -> None:
     """2 to 3: labels of near questions, in the order of their commits.
 
-    Apart from the entries: a question that is answered anew is still that question. The numbers begin at
+    Apart from the entries: a question that is answered anew is still that question. What callers have said
+    is lasting: the many labels of misses do not push it out. The numbers begin at
     random, so that one taken from another file is found out.
     """
-    connection.execute("CREATE TABLE labels (seq INTEGER PRIMARY KEY AUTOINCREMENT, value BLOB NOT NULL)")
+    connection.execute(
+        """
+        CREATE TABLE labels (
+            seq INTEGER PRIMARY KEY AUTOINCREMENT,
+            lasting INTEGER NOT NULL,
+            value BLOB NOT NULL
+        )
+        """
+    )
+    connection.execute("CREATE INDEX labels_by_lasting ON labels (lasting, seq)")
     connection.execute(
         "INSERT INTO sqlite_sequence (name, seq) VALUES ('labels', ?)", (2**40 + secrets.randbits(40),)
     )

@@ -32,15 +32,15 @@ def encode_label(label: Label) -> bytes:
     """The stored form.
 
     Raises:
-        ValueError: a field has the wrong type or length, or a number is not finite.
+        ValueError: a field has the wrong type or length, a number is not finite, or a share is none.
     """
     sizes = tuple(map(len, (label.key, label.asked, label.family, label.version, label.origin)))
     if sizes != (32, 32, 16, 16, 16):
         raise ValueError("key and asked of a label have 32 bytes, family, version and origin 16")
     numbers = (label.score, label.calibrated, label.missed, label.accepted, label.at)
     try:
-        if label.kind not in _KINDS or not all(map(isfinite, numbers)):
-            raise ValueError("a label's kind is none, or a number of it is not finite")
+        if label.kind not in _KINDS or not _sound(*numbers):
+            raise ValueError("a label's kind is none, or a number of it is not finite, or no share")
         packed = _FORM.pack(
             _FORMAT,
             _KINDS.index(label.kind),
@@ -64,7 +64,7 @@ def decode_label(data: object) -> Label | None:
     if sha256(data[:-_TAG]).digest()[:_TAG] != data[-_TAG:]:
         return None
     form, kind, same, key, asked, family, version, origin, *numbers = _FORM.unpack(data[:-_TAG])
-    if form != _FORMAT or kind >= len(_KINDS) or not all(map(isfinite, numbers)):
+    if form != _FORMAT or kind >= len(_KINDS) or not _sound(*numbers):
         return None
     score, calibrated, missed, accepted, at = numbers
     return Label(
@@ -81,3 +81,7 @@ def decode_label(data: object) -> Label | None:
         at=at,
         origin=origin,
     )
+
+
+def _sound(score: float, calibrated: float, missed: float, accepted: float, at: float) -> bool:
+    return all(map(isfinite, (score, calibrated, at))) and 0 <= missed <= 1 and 0 <= accepted <= 1

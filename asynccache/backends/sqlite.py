@@ -257,14 +257,16 @@ class SqliteBackend:
             self._write_errors += 1
 
     async def put_labels(self, labels: Sequence[Label]) -> None:
-        """Keep labels, committed on return; the last 100,000 (fewer in a small store) are kept.
+        """Keep labels, committed on return.
+
+        The last 100,000 (fewer in a small store) are kept, and as many of those that callers gave.
 
         Raises:
             BackendUnavailable: as ``put``.
             BackendError: one of them has no stored form.
         """
         try:
-            values = [encode_label(label) for label in labels]
+            values = [(label.lasting, encode_label(label)) for label in labels]
         except ValueError as error:
             raise BackendError(f"these labels cannot be stored: {error}") from error
         await self._submit_write(partial(self._rows.put_labels, values=values))

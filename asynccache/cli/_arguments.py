@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 from typing import Final
 
+from asynccache.cli import _demo_arguments as demo
 from asynccache.cli import _replay_arguments as replay
-from asynccache.cli._argument_types import MOST_AT_ONCE, concurrency, cosine, count, param, seconds
-from asynccache.cli._demo_semantic import THRESHOLD
+from asynccache.cli._argument_types import count, param
 
 __all__ = ["parse"]
 
@@ -25,16 +25,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """
     parser = _parser()
     given = parser.parse_args(arguments, argparse.Namespace(config=None, backend=None))
-    if given.command == "demo":
-        if given.config is not None:
-            parser.error("the demo stands on its own: it takes no --config")
-        if given.upstream is not None and given.model is None:
-            parser.error("demo: --upstream needs --model")
-        if given.upstream is None and (given.model is not None or given.api_key_env is not None):
-            parser.error("demo: --model and --api-key-env need --upstream")
-        if given.no_semantic and given.threshold is not None:
-            parser.error("demo: --threshold says nothing with --no-semantic")
-        given.threshold = THRESHOLD if given.threshold is None else given.threshold
+    if given.command == "demo" and (problem := demo.problem(given)) is not None:
+        parser.error(f"demo: {problem}")
     if given.command == "index" and given.action == "rebuild" and given.json:
         parser.error("index: rebuild prints no JSON")
     if given.command == "replay" and (problem := replay.problem(given)) is not None:
@@ -70,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_common(added)
         return added
 
-    _add_demo(
+    demo.add(
         command(
             "demo",
             "Ask real customer questions through the cache and show what it saved",
@@ -121,41 +113,6 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         default=argparse.SUPPRESS,
         help="the store, such as sqlite:///answers.db; default: a SQLite file in your cache directory",
-    )
-
-
-def _add_demo(demo: argparse.ArgumentParser) -> None:
-    demo.add_argument(
-        "--upstream", metavar="URL", help="an OpenAI-compatible server, such as http://127.0.0.1:8000/v1"
-    )
-    demo.add_argument("--model", help="which of its models")
-    demo.add_argument("--api-key-env", metavar="NAME", help="the environment variable that holds its API key")
-    demo.add_argument(
-        "--latency", type=seconds, default=0.3, help="seconds the stand-in takes to answer; default 0.3"
-    )
-    demo.add_argument("--requests", type=count, default=1200, metavar="N", help="how many; default 1200")
-    demo.add_argument(
-        "--concurrency",
-        type=concurrency,
-        default=16,
-        metavar="N",
-        help=f"how many at a time, up to {MOST_AT_ONCE}; default 16",
-    )
-    demo.add_argument(
-        "--rate",
-        type=count,
-        default=100,
-        metavar="N",
-        help="how many a second, as customers come; default 100",
-    )
-    demo.add_argument(
-        "--threshold",
-        type=cosine,
-        metavar="COSINE",
-        help=f"least cosine at which another question's answer is served; default {THRESHOLD:g}",
-    )
-    demo.add_argument(
-        "--no-semantic", action="store_true", help="serve only the answer to the very same request"
     )
 
 

@@ -27,6 +27,7 @@ from asynccache.cli._workload import Ask, questions, workload
 from asynccache.stages import Normalize
 
 if TYPE_CHECKING:
+    from asynccache._models import Candidate
     from asynccache._outcome import Outcome
     from asynccache.cli._demo_report import Report
     from asynccache.server.standin import StandIn
@@ -82,6 +83,7 @@ class _Demo:
         self._tally: Final = Tally()
         self._labels: Final = Labels(questions())
         self._failures: Final[list[str]] = []  # of the cache, as the hook is told of them
+        self._twins = 0  # answers of near questions in flight
         self.problems: Final[list[str]] = []
         """Why the run has failed; empty when all went well."""
 
@@ -95,10 +97,13 @@ class _Demo:
                 if await self._answered(cache, asks[0], show=report.first):
                     await self._ask_concurrently(cache, asks[1:])
                 seconds = time.monotonic() - began
+                await cache.flush()  # the last answers are to be counted among those it has learnt from
                 calls = len(self._tally.seconds[Kind.UPSTREAM]) if server is None else server.stats.requests
                 report.closing(
                     self._tally,
                     None if embedder is None else self._labels,
+                    cache.stats(),
+                    shared=self._twins,
                     seconds=seconds,
                     upstream_calls=calls,
                     counted_by_server=server is not None,
@@ -115,9 +120,11 @@ class _Demo:
             yield server.base_url, server
 
     def _cache(self, base_url: str, embedder: Embedder | None) -> CachePipeline:
-        semantic: dict[str, Any] = {}
-        if embedder is not None:
-            semantic = {"decision": "threshold", "embedder": embedder, "threshold": self._given.threshold}
+        semantic: dict[str, Any] = {"decision": None}
+        if embedder is not None and self._given.threshold is not None:
+            semantic = {"decision": "threshold", "threshold": self._given.threshold, "embedder": embedder}
+        elif embedder is not None:
+            semantic = {"decision": "promise", "max_error": self._given.max_error, "embedder": embedder}
         return CachePipeline(
             base_url,
             backend=self._backend,
@@ -167,6 +174,9 @@ class _Demo:
         kind = self._tally.count(outcome, seconds, at_hand=at_hand)
         if kind is Kind.SEMANTIC:
             self._labels.count(ask.question, _answered_question(outcome), outcome.similarity or 0.0)
+        elif kind is Kind.SHARED and (twin := _twin(outcome)) is not None:
+            self._twins += 1
+            self._labels.count(ask.question, twin.entry.question, twin.similarity)
         show(kind, seconds, outcome)
         return True
 
@@ -193,3 +203,11 @@ async def _outcome(cache: CachePipeline, body: dict[str, Any], *, streamed: bool
 def _answered_question(outcome: Outcome) -> str | None:
     """The question whose answer was served."""
     return None if outcome.entry is None else outcome.entry.question
+
+
+def _twin(outcome: Outcome) -> Candidate | None:
+    """The near question in flight whose answer was shared; None when it was the very same question's."""
+    judgement = outcome.judgement
+    if judgement is None or judgement.calibrated < judgement.limit:  # what was refused before
+        return None
+    return judgement.candidate

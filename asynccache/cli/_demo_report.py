@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from asynccache.cli._demo_semantic import EXAMPLES, hit_rate, wrong_hits
+from asynccache.cli._demo_semantic import EXAMPLES, hit_rate, own_account, rule, wrong_hits
 from asynccache.cli._labels import spread
 from asynccache.cli._output import duration, size
 from asynccache.cli._store import file_of, named
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from asynccache._outcome import Outcome
+    from asynccache._stats import Stats
     from asynccache.cli._labels import Labels
     from asynccache.cli._tally import Tally
 
@@ -60,7 +61,8 @@ class Report:
         if given.upstream is None:
             upstream = (
                 f"a stand-in server at {base_url}, over real HTTP. It is not a language model: it waits "
-                f"{duration(given.latency)} and answers with your own words."
+                f"{duration(given.latency)} and gives the answer written for the question's intent, with "
+                "varying polite words around it."
             )
         else:
             upstream = f"{base_url}, model {given.model}"
@@ -96,8 +98,7 @@ class Report:
         """Say how near questions are answered."""
         self._grid(
             {
-                "semantic": f"{model}, on this machine, loaded in {duration(seconds)}. A question is given "
-                f"the answer to another one from a cosine of {self._given.threshold:g} on.",
+                "semantic": f"{model}, on this machine, loaded in {duration(seconds)}. {rule(self._given)}",
             }
         )
 
@@ -147,7 +148,9 @@ class Report:
         self,
         tally: Tally,
         labels: Labels | None,
+        stats: Stats,
         *,
+        shared: int,
         seconds: float,
         upstream_calls: int,
         counted_by_server: bool,
@@ -158,6 +161,8 @@ class Report:
         Args:
             tally: what was seen.
             labels: which semantic hits were right; None without a semantic tier.
+            stats: what the cache says itself.
+            shared: answers to near questions that were in the making when they were asked for.
             seconds: how long the run took.
             upstream_calls: calls the upstream got.
             counted_by_server: whether it is the upstream itself that says so.
@@ -173,7 +178,10 @@ class Report:
             "hit rate": hit_rate(tally, labels),
         }
         if labels is not None:
-            rows["wrong hits"] = wrong_hits(labels)
+            rows["wrong hits"] = wrong_hits(labels, promised=self._given.threshold is None, shared=shared)
+            account = own_account(stats, self._given.upstream)
+            if account is not None:
+                rows["its own account"] = account
         rows |= {
             "time saved": f"{duration(tally.saved_seconds)}, as long as the answers of all hits took to make"
             f"{', wrong ones included' if labels is not None and labels.wrong else ''}; the run took "

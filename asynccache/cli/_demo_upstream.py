@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 from asynccache._errors import ConfigurationError
+from asynccache.cli._demo_answers import answers
+from asynccache.cli._workload import questions
 
 if TYPE_CHECKING:
     from asynccache.server.standin import StandIn
@@ -34,8 +36,9 @@ async def stand_in(*, latency: float) -> AsyncIterator[StandIn]:
     """A stand-in server on this machine, for as long as it is asked."""
     from asynccache.server.standin import StandIn
 
+    known = answers(questions())
     with _past_proxies():
-        async with StandIn(latency=latency) as server:
+        async with StandIn(latency=latency, answers=known) as server:
             yield server
 
 

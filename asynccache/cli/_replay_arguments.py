@@ -14,10 +14,10 @@ SUMMARY: Final = "Tell what the semantic tier would have done with recorded traf
 DESCRIPTION: Final = (
     "Plays the requests of a file, one after the other, once for each mode, and prints how many would have "
     "been hits and how many of these wrong. Nothing is sent anywhere, and nothing of the file is stored. A "
-    'line is a JSON object, all of one kind: {"question", "answer"} or {"messages", "answer"}, with "tenant", '
-    '"user", "namespace", "model" (and "system" beside "question") if wanted; {"request", "response"}, a chat '
-    'completion as it went over the wire and what came back; or {"prompt", "cls"}, where prompts with equal '
-    '"cls" have one answer.'
+    'line is a JSON object, all of one kind: {"question", "answer"} or {"messages", "answer"}, beside which '
+    '"tenant", "user", "namespace", "model" and, with a question, "system" may stand; {"request", '
+    '"response"}, a chat completion as it went over the wire and what came back; or {"prompt", "cls"}, where '
+    'prompts with equal "cls" have one answer.'
 )
 
 

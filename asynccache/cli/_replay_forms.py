@@ -95,9 +95,10 @@ def _exchange(line: Mapping[str, Any]) -> tuple[dict[str, Any], Scope, bytes]:
     document = orjson.dumps(line["response"])
     try:
         check_document(document)
-        find_dialect(_DIALECT).text(line["response"])
-    except (AsyncCacheError, LookupError, TypeError, ValueError, AttributeError):
+    except AsyncCacheError:
         raise BadLine("response: not a chat completion") from None
+    if not isinstance(choices := line["response"].get("choices"), list) or not choices:
+        raise BadLine("response.choices: expected a list of at least one choice")
     body = {name: value for name, value in line["request"].items() if name not in _STREAMING}
     return body, _scope(line), document
 

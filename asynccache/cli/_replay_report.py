@@ -145,11 +145,16 @@ def _line(text: str) -> str:
 
 def _meaning(played: Sequence[Played], *, labelled: bool, judge: str) -> str:
     if judge == "builtin":
-        right = "the built-in judge, which errs itself, finds that its answer says what the recorded one says"
+        right = (
+            "the built-in judge, which errs itself and is who teaches the decisions too, finds that its "
+            "answer says what the recorded one says"
+        )
     elif labelled:
         right = "its label is the request's"
     else:
         right = "its answer is the recorded one, letter for letter"
+    if any(each.undecided for each in played):
+        right += " (what it cannot decide is in neither figure, and may be wrong more often than the rest)"
     shadow = any(each.mode.decision == "shadow" for each in played)
     would = "; shadow serves nothing: its figures are of what it would have served" if shadow else ""
     return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -96,7 +96,6 @@ class Player:
         self._audit: Final = audit
         self._history: Final = history
         self._examples: Final = examples
-        self._now = requests[0]  # the request that is being answered
 
     def __len__(self) -> int:
         """Requests."""
@@ -124,23 +123,32 @@ class Player:
             if isinstance(event, (StageFailed, SemanticTierChanged)) and event.error is not None:
                 failures.append(event.error)
 
-        async with self._cache(mode, note) as cache:
-            for recorded in self._requests:
-                self._now = recorded
-                outcome = await cache.fetch(recorded.request)
+        now = self._requests[0]
+
+        async def answer(_: Mapping[str, Any]) -> bytes:
+            return now.response.body
+
+        async with self._cache(mode, answer, note) as cache:
+            for now in self._requests:
+                outcome = await cache.fetch(now.request)
                 hit = outcome.source is Source.SEMANTIC
                 if not outcome.hit or (hit and self._audit):
                     # In life a miss has taught, and can be found, long before the next request.
                     await cache.flush()
                 if failures:
                     raise AsyncCacheError(f"{mode}: the cache failed: {failures[0]}") from failures[0]
-                await self._count(played, outcome)
+                await self._count(played, outcome, now)
                 advance(1)
             stats = cache.stats()
         played.audited, played.account = _audited(stats), stats.learnt
         return played
 
-    def _cache(self, mode: Mode, hook: Callable[[Event], None]) -> CachePipeline:
+    def _cache(
+        self,
+        mode: Mode,
+        answer: Callable[[Mapping[str, Any]], Awaitable[bytes]],
+        hook: Callable[[Event], None],
+    ) -> CachePipeline:
         options: dict[str, Any] = {"decision": mode.decision}
         if mode.decision == "threshold":
             options["threshold"] = mode.setting
@@ -151,7 +159,7 @@ class Player:
         elif mode.decision is not None:
             options["max_error"] = mode.setting
         return CachePipeline(
-            self._answer,
+            answer,
             # Beside every answer there may be an alias of it.
             backend=MemoryBackend(max_entries=2 * len(self._requests), max_bytes=_ROOM),
             max_index_bytes=_ROOM,
@@ -165,10 +173,7 @@ class Player:
             **options,
         )
 
-    async def _answer(self, _: Mapping[str, Any]) -> bytes:
-        return self._now.response.body
-
-    async def _count(self, played: Played, outcome: Outcome) -> None:
+    async def _count(self, played: Played, outcome: Outcome, recorded: Recorded) -> None:
         played.requests += 1
         if outcome.source is Source.EXACT:
             played.exact += 1
@@ -177,7 +182,7 @@ class Player:
         if served is None:
             return
         entry, similarity = served
-        same = await self._comparison(outcome.request, self._now.response, entry)
+        same = await self._comparison(outcome.request, recorded.response, entry)
         if same is None:
             played.undecided += 1
         elif same:

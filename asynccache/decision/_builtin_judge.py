@@ -25,6 +25,10 @@ right answer is taken off what it finds wrong, so that the least is counted; 25 
 MISSED_WITHOUT: Final = 0.07
 ACCEPTED_WITHOUT: Final = 0.03
 """The same without an embedder: 11.0 % of 173, and 0.9 % of 225; 42 % stayed undecided."""
+DOUBT: Final = 10.0
+"""Pairs found the same before it is taken for granted that they come in other words each time."""
+FADES: Final = 0.995
+"""What a pair counts after the next: some 200 are remembered."""
 
 
 class BuiltinJudge:
@@ -46,8 +50,9 @@ class BuiltinJudge:
     Args:
         embedder: makes the vectors, up to ten a pair; opened and closed by whoever made it. None, and
             for a pair it has no vectors for: the words alone decide, and more stays undecided.
-        missed: least share of equal answers it calls different, of those it decides, 0 to 1. None takes the
-            lower bound (95 %, one-sided) of what was measured: 0.04, or 0.07 without an embedder.
+        missed: least share of equal answers it calls different, of those it decides, 0 to 1. None starts at 0
+            and goes up to the lower bound (95 %, one-sided) of what was measured, 0.04, or 0.07 without an
+            embedder, as far as equal answers turn out to come in other words.
         accepted: largest share of different answers it calls equal. None takes the upper bound: 0.02, or
             0.03.
 
@@ -63,16 +68,34 @@ class BuiltinJudge:
         accepted: float | None = None,
     ) -> None:
         usual = (MISSED_WITHOUT, ACCEPTED_WITHOUT) if embedder is None else (MISSED, ACCEPTED)
-        self.missed: Final = usual[0] if missed is None else checked_share("missed", missed)
+        self._fixed: Final = None if missed is None else checked_share("missed", missed)
+        self._most_missed: Final = usual[0]
+        # Pairs found the same, lately: letter for letter (or nearly), and after weighing.
+        self._equal = 0.0
+        self._weighed = 0.0
         self.accepted: Final = usual[1] if accepted is None else checked_share("accepted", accepted)
         self._embedder: Final = embedder
         self._threads: Final = CapacityLimiter(1)
 
+    @property
+    def missed(self) -> float:
+        """Least share of equal answers it calls different.
+
+        Where equal answers come word for word, as from a fixed set, none is missed; what was measured holds
+        where they come in other words each time. So it grows with the share that had to be weighed.
+        """
+        if self._fixed is not None:
+            return self._fixed
+        return self._most_missed * self._weighed / (self._equal + self._weighed + DOUBT)
+
     async def __call__(self, pair: AnswerPair, /) -> bool | None:
         case = await to_thread.run_sync(open_case, pair, limiter=self._threads)
-        if not isinstance(case, OpenCase):
-            return case
-        return verdict(case.evidence, await self.nearness(case))
+        same = verdict(case.evidence, await self.nearness(case)) if isinstance(case, OpenCase) else case
+        if same:
+            weighed = isinstance(case, OpenCase)
+            self._equal = self._equal * FADES + (not weighed)
+            self._weighed = self._weighed * FADES + weighed
+        return same
 
     async def nearness(self, case: OpenCase) -> Nearness | None:
         """What the vectors say; None when there are none."""

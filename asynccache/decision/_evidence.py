@@ -25,34 +25,32 @@ SEEN: Final = 4000
 
 def bucket_of(calibrated: float) -> int:
     """In which bucket a calibrated score lies."""
-    return max(0, min(BUCKETS - 1, int((calibrated - _LOW) / _WIDTH)))
+    return int(max(0.0, min(BUCKETS - 1.0, (calibrated - _LOW) / _WIDTH)))
 
 
 class Evidence:
-    """Two sliding windows, and what they come to for each bucket. A label takes 9 bytes."""
+    """Two sliding windows, and what they come to for each bucket. A label takes 10 bytes."""
 
     def __init__(self) -> None:
         # Rings, filled from 0; changed by ``see`` and ``learn`` only.
         self._seen = array("b")
-        self._buckets = array("b")
-        self._wrong = array("f")
-        self._weight = array("f")
+        self._labels = array("b")
+        self._errors = array("f")  # of the judge, for each label: missed, accepted
         self._next_seen = 0
         self._next = 0
         self.mass: Final = np.zeros(BUCKETS)
         """Questions seen in each bucket, whether served or not."""
         self.served: Final = np.zeros(BUCKETS)
         """Of those, how many were served."""
-        self.count: Final = np.zeros(BUCKETS)
-        """Labels in each bucket, each counted as what it tells: less than one where the judge errs."""
-        self.wrong: Final = np.zeros(BUCKETS)
-        """Of those, the wrong ones, corrected for the judge's errors: may be negative by chance."""
+        self.labels: Final = np.zeros((4, BUCKETS))
+        """Of each bucket: labels, how many of them say "wrong", and the sums of their judges' errors: the
+        share of right answers called wrong, and that of wrong ones called right."""
 
     @property
     def nbytes(self) -> int:
         """Memory held."""
-        rings = (self._seen, self._buckets, self._wrong, self._weight)
-        return sum(ring.__sizeof__() for ring in rings) + 4 * self.mass.nbytes
+        rings = (self._seen, self._labels, self._errors)
+        return sum(ring.__sizeof__() for ring in rings) + 6 * self.mass.nbytes
 
     def see(self, bucket: int, *, served: bool) -> None:
         """A question was decided."""
@@ -76,22 +74,15 @@ class Evidence:
             missed: share of right answers that this judge calls wrong.
             accepted: share of wrong answers that it calls right.
         """
-        # The judge says "wrong" of missed * right + (1 - accepted) * wrong; solved for wrong.
-        sharp = 1.0 - missed - accepted
-        if sharp <= 0.0:  # a coin
-            return
-        weight = sharp * sharp
-        wrong = weight * ((0.0 if same else 1.0) - missed) / sharp
         place, self._next = self._next, (self._next + 1) % LABELS
-        if place < len(self._buckets):
-            old = self._buckets[place]
-            self.count[old] -= self._weight[place]
-            self.wrong[old] -= self._wrong[place]
-            self._buckets[place], self._wrong[place], self._weight[place] = bucket, wrong, weight
+        if place < len(self._labels):
+            old = self._labels[place]
+            self.labels[:, abs(old) - 1] -= (1, old < 0, *self._errors[2 * place : 2 * place + 2])
+            self._labels[place] = bucket + 1 if same else -(bucket + 1)
+            self._errors[2 * place] = missed
+            self._errors[2 * place + 1] = accepted
         else:
-            self._buckets.append(bucket)
-            self._wrong.append(wrong)
-            self._weight.append(weight)
+            self._labels.append(bucket + 1 if same else -(bucket + 1))
+            self._errors.extend((missed, accepted))
         # As the ring holds them, so that what is taken away later is what was added.
-        self.count[bucket] += self._weight[place]
-        self.wrong[bucket] += self._wrong[place]
+        self.labels[:, bucket] += (1, not same, *self._errors[2 * place : 2 * place + 2])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
 from math import log
 from typing import Final
 
@@ -56,11 +58,11 @@ NAMES: Final = (
 _BOTH: Final = ("wh", "quantity", "modal", "person", "direction", "link")
 
 
-def features(ours: Prepared, theirs: Prepared, cosine: float) -> list[float]:  # noqa: PLR0914 - one row, one name each
+def features(ours: Prepared, theirs: Prepared, cosine: float) -> list[float]:
     """The row of a pair; symmetric.
 
-    ``*_most`` and ``*_least``: of the two sides, the one with more and the one with less of it. ``*_both`` and
-    ``*_one``: how often something stands against something else, and how often against nothing.
+    ``*_most`` and ``*_least``: of the two sides, the one with more and the one with less of it.
+    ``*_both`` and ``*_one``: how often something stands against something else, and against nothing.
     """
     if theirs.tokens < ours.tokens:
         ours, theirs = theirs, ours  # which words pair off depends on who chooses
@@ -89,7 +91,7 @@ def features(ours: Prepared, theirs: Prepared, cosine: float) -> list[float]:  #
     tense = grammar.pop()
     numbers_both, numbers_one, numbers_moved = _numbers(ours.numbers, theirs.numbers)
     moved, tail = _order(ours, theirs)
-    roles, crossed = _roles(ours.roles, theirs.roles)
+    roles, crossed = _roles(ours, theirs)
     names_a = sum(w in ours.names for w in rest_a)
     names_b = sum(w in theirs.names for w in rest_b)
     extent = log(1 + most_tokens)
@@ -186,7 +188,7 @@ def _order(ours: Prepared, theirs: Prepared) -> tuple[float, float]:
     """How many neighbours among shared words stand the other way round; what follows the last shared word."""
     place = {word: at for at, word in enumerate(theirs.content)}
     order = [place[word] for word in ours.content if word in place]
-    moved = sum(later < earlier for earlier, later in zip(order, order[1:], strict=False))
+    moved = sum(later < earlier for earlier, later in pairwise(order))
     if not order:
         return 0, 0
     mine = list(ours.content)
@@ -194,19 +196,29 @@ def _order(ours: Prepared, theirs: Prepared) -> tuple[float, float]:
     return moved, max(len(mine) - 1 - last, len(place) - 1 - max(order))
 
 
-def _roles(a: dict[str, str], b: dict[str, str]) -> tuple[float, float]:
-    """Shared words behind another preposition; and those that have changed places with one another."""
-    differ = [word for word, role in a.items() if b.get(word, role) != role]
-    crossed = 0
-    if len(differ) > 1:
-        was, now = sorted(a[word] for word in differ), sorted(b[word] for word in differ)
-        crossed = was == now
+def _roles(ours: Prepared, theirs: Prepared) -> tuple[float, float]:
+    """Shared words behind another preposition, or behind one in one text alone.
+
+    And whether they have only changed places, one of them behind a word of direction ("than", "from").
+    """
+    a, b = ours.roles, theirs.roles
+    if a == b:
+        return 0, 0
+    shared = ours.content.keys() & theirs.content.keys()
+    differ = [word for word in shared if a.get(word, "") != b.get(word, "")]
+    was, now = sorted(a.get(word, "") for word in differ), sorted(b.get(word, "") for word in differ)
+    crossed = len(differ) > 1 and was == now and any(CLASS.get(role) == "direction" for role in was)
     return len(differ), float(crossed)
 
 
 def _letters(a: str, b: str) -> float:
     """Share of the groups of three letters that both have."""
-    mine = set(zip(a, a[1:], a[2:], strict=False))
-    their = set(zip(b, b[1:], b[2:], strict=False))
+    mine, their = _grams(a), _grams(b)
     both = len(mine & their)
     return both / (len(mine) + len(their) - both + 1e-6)
+
+
+@lru_cache(maxsize=64)
+def _grams(text: str) -> frozenset[tuple[str, str, str]]:
+    """Letters in threes. One question meets three candidates; kept with every entry they cost 3 kB each."""
+    return frozenset(zip(text, text[1:], text[2:], strict=False))

@@ -37,7 +37,7 @@ class Lexicon(NamedTuple):
 @cache
 def lexicon() -> Lexicon:
     """The bundled lexicon, read once (about 50 ms)."""
-    raw = (files(__package__) / "weights" / "words.npz").read_bytes()
+    raw = (files("asynccache.decision") / "weights" / "words.npz").read_bytes()
     with np.load(BytesIO(raw), allow_pickle=False) as held:
         words = bytes(held["words"]).decode().split("\n")
         bases = [words[at] for at in held["base"].tolist()]

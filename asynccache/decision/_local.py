@@ -12,7 +12,7 @@ __all__ = ["local_shift"]
 REACH: Final = 0.15
 """How fast a neighbour's word loses weight with its distance (1 - cosine)."""
 PRIOR: Final = 0.375
-"""Information that says "no shift", set against that of the neighbours: one and a half labels at even odds."""
+"""Information that says "no shift", set against the neighbours': one and a half labels at even odds."""
 MOST: Final = 3.0
 
 

@@ -28,7 +28,7 @@ class Leftover(NamedTuple):
     opposed: int
     """Pairs of opposites."""
     siblings: float
-    """The weightiest word that stands against another of its kind (two countries, two colours); the lighter counts."""
+    """The weightiest word against another of its kind (two countries, two colours), by its lighter side."""
     units: int
     """Pairs of different units of one kind, and of days and months."""
 
@@ -36,7 +36,7 @@ class Leftover(NamedTuple):
 def paired(
     ours: Iterable[str], theirs: Iterable[str], weights: tuple[dict[str, float], dict[str, float]]
 ) -> Leftover:
-    """Pair off the words of one side that the other lacks: synonyms, families and typing mistakes are matched.
+    """Pair off what each side has alone: synonyms, families and typing mistakes are matched.
 
     Opposites, siblings and units stay in what is left, for that is what they are; they are counted besides.
     """
@@ -85,7 +85,7 @@ def _related(word: str, other: str) -> bool:
 
 
 def _slip(word: str, other: str) -> bool:
-    """One letter too many, too few, wrong, or two in each other's place, in a word of five letters or more."""
+    """One letter too many, too few or wrong, or two in each other's place; in words of four or more."""
     if len(word) > len(other):
         word, other = other, word
     if len(word) < _ROOT - 1 or len(other) - len(word) > 1 or not (word.isalpha() and other.isalpha()):

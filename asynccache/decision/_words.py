@@ -1,5 +1,7 @@
 """Words that say how a question is put, and not what it is about; and how each is read."""
 
+# ruff: noqa: E501, SIM905 - lists of words
+
 from __future__ import annotations
 
 from typing import Final
@@ -8,7 +10,8 @@ __all__ = ["CLASS", "CONTRACTED", "FILLER", "NUMBERS", "SAME", "UNIT_KIND"]
 
 FILLER: Final = frozenset(
     """
-    a an the please pls plz kindly thanks thank hi hello hey dear ok okay well so oh um uh hmm really very actually
+    a an the please pls plz kindly thanks thank hi hello hey dear ok okay well so oh um uh hmm really
+    very actually
     basically literally simply there 's 'm 're 've 'd am is are be been being do does has have having as
     """.split()
 )
@@ -18,15 +21,18 @@ _CLASSES: Final = {
     "wh": "what which who why when where how whose",
     "not": "not no never nor neither none nothing nobody nowhere without cannot hardly barely",
     "quantity": """
-        all every each any some only just except but many much few little several more most less least fewer both
-        half double either enough too first last next other another same different again still already yet ever
+        all every each any some only just except but many much few little several more most less least
+        fewer both
+        half double either enough too first last next other another same different again still already
+        yet ever
         always often sometimes usually once twice per exactly almost about least entire whole also even else
         """,
     "modal": "can should will may must would",
     "tense": "was did had",
     "person": "i you he she it they this that these those",
     "direction": """
-        from to into onto off out up down before after over under above below within between among against during
+        from to into onto off out up down before after over under above below within between among
+        against during
         since until till than through across beyond behind inside outside ahead per via despite
         """,
     "link": "of in on at for with by about around near and or if then because while whether so though although",
@@ -72,15 +78,18 @@ _UNITS: Final = {
     "time": "second minute hour day week month year decade century millisecond sec min hr yr am pm quarter",
     "calendar": """
         monday tuesday wednesday thursday friday saturday sunday january february march april june july august
-        september october november december today tomorrow yesterday tonight morning afternoon evening night noon
-        midnight weekend spring summer autumn winter jan feb mar apr jun jul aug sep sept oct nov dec mon tue wed
+        september october november december today tomorrow yesterday tonight morning afternoon evening
+        night noon
+        midnight weekend spring summer autumn winter jan feb mar apr jun jul aug sep sept oct nov dec
+        mon tue wed
         thu fri sat sun
         """,
     "length": "mile kilometer kilometre km meter metre cm centimeter mm inch foot feet yard",
     "mass": "pound lb kilogram kilo kg gram ounce oz ton tonne stone",
     "volume": "liter litre gallon pint ml cup quart tablespoon teaspoon",
     "money": """
-        dollar euro rupee yen cent pence penny peso franc yuan usd eur gbp inr jpy lakh crore bitcoin sterling bucks
+        dollar euro rupee yen cent pence penny peso franc yuan usd eur gbp inr jpy lakh crore bitcoin
+        sterling bucks
         $ € £ ¥ ₹
         """,
     "degree": "celsius fahrenheit kelvin degree percent %",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -19,11 +20,14 @@ __all__ = ["Knowledge", "Lessons", "Rejections"]
 _V = TypeVar("_V")
 
 FAILURES: Final = 2
-"""Wrong hits found out after which an answer is served to its own question alone."""
+"""Questions for which an answer was found wrong, after which it is served to its own question alone."""
+DOUBT: Final = 0.01
+"""Share of errors of which no judge is free: one label alone must not turn a neighbourhood over."""
 _MOST: Final = 100_000
 """Pairs, and failing answers, remembered; past it the oldest are forgotten."""
 _VERSIONS: Final = 4
 """Scores told apart at a time; one is in use, others come up while models are changed."""
+_FAR: Final = 15.0  # log odds beyond which a score says no more
 _NAME: Final = 8  # bytes of a key, a hash, by which it is known
 
 
@@ -48,8 +52,9 @@ class Lessons:
     def take(self, label: Label) -> None:
         """Take up a label of this version."""
         self.labels += 1
-        self._records.learn(label.key, label.score, same=label.same)
-        self._records.learn(label.asked, label.score, same=label.same, asked=True)
+        likely = _likely(label)
+        self._records.learn(label.key, label.score, likely=likely)
+        self._records.learn(label.asked, label.score, likely=likely, asked=True)
         self.promise.learn(
             label.family, label.calibrated, same=label.same, missed=label.missed, accepted=label.accepted
         )
@@ -59,27 +64,37 @@ class Lessons:
         return self._records.sums(keys)
 
 
+def _likely(label: Label) -> float:
+    """How likely the answer was right: what the judge says, as far as he can be believed, by Bayes' rule."""
+    missed, accepted = max(label.missed, DOUBT), max(label.accepted, DOUBT)
+    right, wrong = (1.0 - missed, accepted) if label.same else (missed, 1.0 - accepted)
+    before = 1.0 / (1.0 + math.exp(-max(-_FAR, min(_FAR, label.score))))
+    total = before * right + (1.0 - before) * wrong
+    return before * right / total if total > 0.0 else float(label.same)
+
+
 class Rejections:
     """Pairs that callers have rejected, and answers that failed too often."""
 
     def __init__(self) -> None:
         # In order of arrival, so that the first is the oldest.
         self._rejected: Final[dict[bytes, None]] = {}
-        self._failures: Final[dict[bytes, int]] = {}
+        self._failures: Final[dict[bytes, tuple[bytes, ...]]] = {}  # of an answer, for which questions
 
     def take(self, label: Label) -> None:
         """Take up a label."""
         pair = _pair(label.asked, label.key)
-        name = label.key[:_NAME]
+        name, asked = label.key[:_NAME], label.asked[:_NAME]
+        failed = tuple(each for each in self._failures.get(name, ()) if each != asked)
         if label.same:
             if label.kind == "accept":
                 self._rejected.pop(pair, None)
-                self._failures.pop(name, None)
+                _remember(self._failures, name, failed)
             return
         if label.kind == "reject":
             _remember(self._rejected, pair, None)
         if label.kind in ("audit", "reject"):
-            _remember(self._failures, name, self._failures.get(name, 0) + 1)
+            _remember(self._failures, name, (*failed, asked)[-FAILURES:])
 
     def holds(self, asked: bytes, key: bytes) -> bool:
         """Whether a caller has rejected the answer to one question for the other."""
@@ -87,7 +102,7 @@ class Rejections:
 
     def quarantined(self, key: bytes) -> bool:
         """Whether an answer was found wrong for other questions too often to be served to any."""
-        return self._failures.get(key[:_NAME], 0) >= FAILURES
+        return len(self._failures.get(key[:_NAME], ())) >= FAILURES
 
 
 class Knowledge:

@@ -9,7 +9,7 @@ from asynccache.decision.prepared import Prepared
 __all__ = ["foreign"]
 
 MOST: Final = 0.32
-"""Share of strange words: some 1 % of English questions have more, most of them made of names and formulas."""
+"""Share of strange words. Some 1 % of English questions have more: they are made of names and formulas."""
 
 
 def foreign(prepared: Prepared) -> bool:

@@ -128,7 +128,7 @@ def read(held: dict[str, NDArray[Any]], part: str) -> Weights:
 
 @cache
 def _bundled() -> tuple[dict[str, NDArray[Any]], bytes]:
-    folder = files(__package__) / "weights"
+    folder = files("asynccache.decision") / "weights"
     raw = (folder / "pairs.npz").read_bytes()
     with np.load(BytesIO(raw), allow_pickle=False) as held:
         arrays = {name: held[name] for name in held.files}

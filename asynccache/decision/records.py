@@ -21,10 +21,12 @@ __all__ = ["Records"]
 RING: Final = 8
 """Labels remembered of a question as the one whose answer was proposed; the oldest gives way."""
 _ROW: Final = RING + 1  # the first place is for the label it got as the one that was asked
-_MOST: Final = 2**20  # questions: some 50 MB
-_STEPS: Final = 512  # to a unit of log odds: finer than any score means
-_FAR: Final = 15.9  # log odds beyond which a score says no more
-_EMPTY: Final = -(2**15)  # no record has this form
+_MOST: Final = 2**18  # questions: some 13 MB; a store keeps fewer labels
+# A record is a score in steps, above a likelihood in steps.
+_STEPS: Final = 8  # to a unit of log odds: as fine as a score means anything
+_FAR: Final = 15.0  # log odds beyond which a score says no more
+_SCALE: Final = 255  # steps of a likelihood from 0 to 1
+_EMPTY: Final = 2**16 - 1  # the score it would have is too far
 _START: Final = 1024  # places of the first table
 
 
@@ -45,9 +47,9 @@ class Records:
     def _clear(self, places: int) -> None:
         # Row r is one question. All changed by ``learn`` and ``forget`` only.
         self._names = array("Q")
-        self._rings = array("h")  # nine records a row: twice the score in steps, plus the label
+        self._rings = array("H")  # nine records a row
         self._turns = array("B")  # of the ring: where the next record goes
-        self._pull = array("f")  # sum of label - sigma(score)
+        self._pull = array("f")  # sum of likelihood - sigma(score)
         self._information = array("f")  # sum of sigma(score) * (1 - sigma(score))
         self._table = array("I", bytes(4 * places))  # open addressing: 0, or a row + 1
 
@@ -60,13 +62,13 @@ class Records:
         parts = (self._names, self._rings, self._turns, self._pull, self._information, self._table)
         return sum(part.__sizeof__() for part in parts)
 
-    def learn(self, key: bytes, score: float, *, same: bool, asked: bool = False) -> None:
+    def learn(self, key: bytes, score: float, *, likely: float, asked: bool = False) -> None:
         """Take up a label of a question.
 
         Args:
             key: of the question, 8 bytes or more of a hash.
             score: log odds that were given to the pair.
-            same: whether the answer was right.
+            likely: how likely the answer was right, now that a judge has spoken, 0 to 1.
             asked: True for the question that was asked, False for the one whose answer was proposed.
         """
         row = self._row(key)
@@ -75,14 +77,14 @@ class Records:
         else:
             place = 1 + self._turns[row]
             self._turns[row] = (self._turns[row] + 1) % RING
-        step = round(max(-_FAR, min(_FAR, score)) * _STEPS)
-        self._rings[_ROW * row + place] = 2 * step + same
+        steps = round((max(-_FAR, min(_FAR, score)) + _FAR) * _STEPS)
+        self._rings[_ROW * row + place] = (steps << 8) + round(likely * _SCALE)
         self._sum(row)
 
     def sums(self, keys: Sequence[bytes]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Pull and information of questions, in their order; zero for those nothing is known of.
 
-        Pull is the sum of label - sigma(score) over a question's labels, information that of
+        Pull is the sum of likelihood - sigma(score) over a question's labels, information that of
         sigma(score) * (1 - sigma(score)). Each of shape (n,).
         """
         rows = [self._find(int.from_bytes(key[:8], "little"))[1] for key in keys]
@@ -130,17 +132,24 @@ class Records:
         places = _START
         while places < 2 * count:
             places *= 2
-        self._table = array("I", bytes(4 * places))
-        for row, name in enumerate(self._names):
-            place, _ = self._find(name)
-            self._table[place] = row + 1
+        table = np.zeros(places, dtype=np.uint32)
+        mask = np.uint64(places - 1)
+        rows = np.arange(count, dtype=np.uint32)
+        wanted = (np.frombuffer(self._names, dtype=np.uint64) & mask).astype(np.int64)
+        # All at once: who finds its place taken looks one further, together with the others.
+        while len(rows):
+            free = table[wanted] == 0
+            table[wanted[free]] = rows[free] + 1  # of several the last stays
+            left = table[wanted] != rows + 1
+            rows, wanted = rows[left], (wanted[left] + 1) & (places - 1)
+        self._table = array("I", table.tobytes())
 
     def _sum(self, row: int) -> None:
         pull = information = 0.0
         for record in self._rings[_ROW * row : _ROW * (row + 1)]:
             if record == _EMPTY:
                 continue
-            likely = 1.0 / (1.0 + math.exp(-(record >> 1) / _STEPS))
-            pull += (record & 1) - likely
-            information += likely * (1.0 - likely)
+            before = 1.0 / (1.0 + math.exp(_FAR - (record >> 8) / _STEPS))
+            pull += (record & _SCALE) / _SCALE - before
+            information += before * (1.0 - before)
         self._pull[row], self._information[row] = pull, information

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from asynccache._clock import SystemClock
 from asynccache._judging import Judgement, Label, Ruling
 from asynccache._lifespan import SharedLifespan, entered
+from asynccache._protocols import Learning
 from asynccache.decision._around import AroundDecision, refusals
 from asynccache.decision._label_feed import LabelFeed
 from asynccache.decision.knowledge import Rejections
@@ -30,6 +31,8 @@ _NONE: Final = bytes(16)
 
 class Remembering(AroundDecision):
     """Never serves again what a caller has rejected, whatever the decision within says.
+
+    It hands on to the inner one what that can learn.
 
     Args:
         inner: decides about the rest; opened and closed with the pipeline.
@@ -60,6 +63,7 @@ class Remembering(AroundDecision):
 
     async def rule(self, exchange: Exchange, candidates: Sequence[Candidate], /) -> Ruling:
         if not self._feed.caught_up:
+            self._feed.tell_trouble(exchange.driver)
             return Ruling(None, ("what was rejected is still being read",) * len(candidates))
         asked = exchange.request.key
         passed = [each for each in candidates if not self._rejections.holds(asked, each.entry.key)]
@@ -79,7 +83,9 @@ class Remembering(AroundDecision):
         missed: float = 0.0,
         accepted: float = 0.0,
     ) -> None:
-        if kind not in ("accept", "reject"):  # only what callers say
+        if isinstance(self.inner, Learning):
+            self.inner.learn(request, judgement, same=same, kind=kind, missed=missed, accepted=accepted)
+        if kind not in ("accept", "reject"):  # only what callers say is kept here
             return
         label = Label(
             key=judgement.candidate.entry.key,

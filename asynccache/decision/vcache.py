@@ -140,10 +140,9 @@ class VCacheDecision:
         ConfigurationError: a number out of its range.
     """
 
-    lowest: Final = 0.0
-    neighbours: Final = 0
-
     def __init__(self, max_error: float = 0.02, *, seed: int | None = None, questions: int = 10_000) -> None:
+        self.lowest: Final = 0.0
+        self.neighbours: Final = 0
         self.policy: Final = VCachePolicy(max_error, seed=seed, questions=questions)
         """What was learnt, and what it says."""
 

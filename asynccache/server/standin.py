@@ -1,7 +1,7 @@
 """A stand-in for an OpenAI-compatible server: for demos, examples and tests that should not need a model.
 
-It never pretends: the model it reports is ``asynccache-stand-in``, and each answer begins with words
-that say so. ``python -m asynccache.server.standin --port 8000`` runs one by itself.
+It never pretends: the model it reports is ``asynccache-stand-in``, and each answer it was not given
+begins with words that say so. ``python -m asynccache.server.standin --port 8000`` runs one by itself.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -74,12 +74,21 @@ class StandIn:
         latency: seconds until the first token. May be changed while it runs.
         per_token: seconds for each token after it. May be changed while it runs.
         port: on 127.0.0.1; 0 takes a free one.
+        answers: what to say to certain questions, by the text of the last user message; to all others it
+            says their own words. Default None: to all of them.
 
     Raises:
         ConfigurationError: on import, when the ``server`` extra is not installed.
     """
 
-    def __init__(self, *, latency: float = 0.0, per_token: float = 0.0, port: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        latency: float = 0.0,
+        per_token: float = 0.0,
+        port: int = 0,
+        answers: Mapping[str, str] | None = None,
+    ) -> None:
         self.latency = latency
         self.per_token = per_token
         self.stats: Final = Stats()
@@ -91,6 +100,7 @@ class StandIn:
             ]
         )
         self._port: Final = port
+        self._known: Final = {} if answers is None else answers
         self._address: tuple[str, int] | None = None  # known while it listens
         self._open: AsyncExitStack | None = None
         self._closing = asyncio.Event()  # ends every wait; a fresh one for each opening, as loops differ
@@ -149,7 +159,7 @@ class StandIn:
     async def _complete(self, request: Request) -> Response:
         self.stats.requests += 1
         try:
-            answer = Answer(_json(await request.body()))
+            answer = Answer(_json(await request.body()), self._known)
         except RefusedRequest as error:
             self.stats.refused += 1
             return Response(error.body(), 400, media_type="application/json")

@@ -28,10 +28,9 @@ class EachDecision:
             below which it refuses everything.
     """
 
-    neighbours: Final = 0
-
     def __init__(self, check: AnyCheck) -> None:
         self._check: Final = check
+        self.neighbours: Final = 0
         self.lowest: Final[float] = getattr(check, "lowest", -1.0)
         """See ``Decision``."""
 

@@ -36,12 +36,15 @@ class Twins:
         self._decision: Final = decision
         # In order of take-off. A flight is here from its take-off until it is forgotten.
         self._flown: Final[dict[_Place, dict[Flight, Exchange]]] = {}
+        self.flown = 0
+        """How many have taken off so far."""
 
     def add(self, flight: Flight, exchange: Exchange) -> None:
         """A question has taken off."""
         place = _place(exchange)
         if place is not None:
             self._flown.setdefault(place, {})[flight] = exchange
+            self.flown += 1
 
     def remove(self, flight: Flight, exchange: Exchange) -> None:
         """It is of no use to anybody any more."""
@@ -52,20 +55,24 @@ class Twins:
             if not flown:
                 del self._flown[place]
 
+    def clear(self) -> None:
+        """Nobody flies any more."""
+        self._flown.clear()
+
     async def find(
-        self, exchange: Exchange, usable: Callable[[Flight, Exchange], bool]
+        self, exchange: Exchange, usable: Callable[[Flight], bool]
     ) -> tuple[Flight, Exchange, Judgement | None] | None:
         """The flight to wait for, who flies it, and why; None: fly yourself.
 
         Args:
             exchange: who asks.
-            usable: whether a flight, and who flies it, may be waited for at all.
+            usable: whether a flight may be waited for at all.
         """
         place, embedding = _place(exchange), exchange.embedding
-        if place is None or embedding is None:
+        if place is None or embedding is None or exchange.request.control.max_error == 0:
             return None
         newest = islice(reversed(self._flown.get(place, {}).items()), MOST_COMPARED)
-        flown = [(flight, by) for flight, by in newest if usable(flight, by)]
+        flown = [(flight, by) for flight, by in newest if usable(flight)]
         vectors = [by.embedding.vector for _, by in flown if by.embedding is not None]
         if not vectors:
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from asynccache._events import StageFailed
@@ -65,7 +65,8 @@ class Learn:
         else:
 
             async def ended(frames: tuple[bytes, ...]) -> None:
-                self._start(exchange, judgement, Response(b"", frames))
+                with suppress(RuntimeError):  # a stream may be read on when the pipeline has closed
+                    self._start(exchange, judgement, Response(b"", frames))
 
             answer.on_complete(ended)
         return exchange

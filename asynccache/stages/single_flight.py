@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import anyio
 
 from asynccache._errors import ConfigurationError, StageError
+from asynccache._events import StageFailed
 from asynccache._keys import to_json
 from asynccache._lifespan import Nursery, SharedLifespan, entered
 from asynccache._models import Source
@@ -18,10 +19,12 @@ from asynccache._stream import Stream
 from asynccache._turn import LoopTurn
 from asynccache.stages._flight import Flight
 from asynccache.stages._twins import Twins, answers
+from asynccache.stages._waits import Waits
 from asynccache.stages.write import refusal
 
 if TYPE_CHECKING:
     from asynccache._exchange import Exchange
+    from asynccache._judging import Judgement
     from asynccache._models import Request, Response
     from asynccache._protocols import Comparing, Driver, Stage
 
@@ -29,13 +32,15 @@ __all__ = ["SingleFlight"]
 
 _Key: TypeAlias = "tuple[bytes, float | None, tuple[str, ...], bytes]"
 
-_above: Final[ContextVar[frozenset[_Key]]] = ContextVar("asynccache_flights_above", default=frozenset())
-"""The flights in whose upstream calls this code runs: who asks its own question must not wait for itself."""
+_above: Final[ContextVar[frozenset[Flight]]] = ContextVar("asynccache_flights_above", default=frozenset())
+"""The flights in whose upstream calls this code runs: they must not come to wait for themselves."""
 
 LINGER: Final = 1.0
 """Seconds a landed flight is kept for requests that began before it landed and are still looking up."""
 UNCACHEABLE: Final = 5.0
 """Seconds for which a question whose answer could not be shared is asked by everyone at once."""
+ROUNDS: Final = 3
+"""Times that a near question is looked for in flight, when the one before came to nothing."""
 LONELY_LIMIT: Final = 10_000
 """Questions so remembered; past it all are forgotten, which costs one shared wait each."""
 
@@ -56,6 +61,8 @@ class SingleFlight:
             ``"finish"`` and store it.
         near: rules over questions in flight as over stored ones: a question whose answer is being made for
             another one waits for it, as it would be given it a moment later. None: only for its own.
+        near_patience: seconds to wait for the answer to another question, above 0, before asking for one's
+            own; default 30.
         window: bytes of a streamed answer kept for slower readers; default 16 MiB.
         drain: seconds that closing the pipeline waits for flights under way; default 5.
     """
@@ -65,12 +72,19 @@ class SingleFlight:
         *stages: Stage,
         abandoned: Literal["close", "finish"] = "close",
         near: Comparing | None = None,
+        near_patience: float = 30.0,
         window: int = 16 * 2**20,
         drain: float = 5.0,
     ) -> None:
         if abandoned not in ("close", "finish"):
             raise ConfigurationError(f"unknown abandoned={abandoned!r}; known: 'close', 'finish'")
+        if not isinstance(near_patience, (int, float)) or not 0 < near_patience < float("inf"):
+            raise ConfigurationError(
+                f"near_patience={near_patience!r}: expected a positive number of seconds"
+            )
         self._stages: Final = stages
+        self._near_patience: Final = near_patience
+        self._waits: Final = Waits()
         self._finish: Final = abandoned == "finish"
         self._window: Final = window
         self._drain: Final = drain
@@ -96,6 +110,8 @@ class SingleFlight:
                     for flight in tuple(self._aloft):
                         await flight.ended.wait()
                 self._flights.clear()
+                if self._twins is not None:
+                    self._twins.clear()
                 self._lonely.clear()
 
     async def flush(self) -> None:
@@ -118,44 +134,76 @@ class SingleFlight:
         # requests that agree on them share.
         options = request.body.get("stream_options") if exchange.mode == "stream" else None
         key = (request.key, control.ttl, control.tags, to_json({"": options}) if options else b"")
-        if key in _above.get():
-            return await exchange.driver.run(exchange, self._stages)
         flight = self._joinable(key, exchange)
         if flight is None and self._twins is not None:
-            shared = await self._with_twin(self._twins, exchange)
+            shared = await self._with_twins(self._twins, exchange)
             if shared is not None:
                 return shared
             flight = self._joinable(key, exchange)  # others have gone on meanwhile
+        above = _above.get()
+        if flight is not None and above and self._waits.circular(above, flight):
+            return await exchange.driver.run(exchange, self._stages)
         if flight is None:
             if self._goes_alone(key, exchange.driver):
                 return await exchange.driver.run(exchange, self._stages)
             flight = self._take_off(key, exchange)
-        return await self._aboard(flight, key, exchange)
+        with self._waits.waiting(above, flight):
+            return await self._aboard(flight, key, exchange)
 
     def _joinable(self, key: _Key, exchange: Exchange) -> Flight | None:
         flight = self._flights.get(key)
         return flight if flight is not None and _open_to(flight, exchange) else None
 
-    async def _with_twin(self, twins: Twins, exchange: Exchange) -> Exchange | None:
+    async def _with_twins(self, twins: Twins, exchange: Exchange) -> Exchange | None:
         """The answer to a near question in flight, where it may be had; None: none is to be had."""
-        above = {key for key, *_ in _above.get()}
-        found = await twins.find(
-            exchange, lambda flight, by: _open_to(flight, exchange) and by.request.key not in above
-        )
-        if found is None:
+        until = exchange.driver.clock.monotonic() + self._near_patience
+        for _ in range(ROUNDS):
+            flown = twins.flown
+            found = await self._near(twins, exchange)
+            if found is None:
+                if twins.flown == flown:  # nobody took off meanwhile who might be one
+                    return None
+                continue
+            flight, by, judgement = found
+            with self._waits.waiting(_above.get(), flight):
+                response = await self._awaited(flight, until - exchange.driver.clock.monotonic())
+            if response is None and flight.failed:
+                continue  # another of those who waited may fly for all
+            if response is None or not self._shared(flight, by.request, response):
+                return None
+            if exchange.driver.generation != flight.generation or not answers(exchange, by, response):
+                return None
+            return exchange._replace(answer=response, source=Source.SHARED, judgement=judgement)
+        return None
+
+    async def _near(
+        self, twins: Twins, exchange: Exchange
+    ) -> tuple[Flight, Exchange, Judgement | None] | None:
+        above = _above.get()
+
+        def usable(flight: Flight) -> bool:
+            return _open_to(flight, exchange) and not (above and self._waits.circular(above, flight))
+
+        try:
+            found = await twins.find(exchange, usable)
+        except Exception as error:  # a failure to find a near question is none to find the very one
+            if exchange.driver.strict:
+                raise
+            exchange.driver.emit(StageFailed("SingleFlight", error))
             return None
-        flight, by, judgement = found
+        # Looked at again: ruling may have taken a while.
+        return found if found is not None and usable(found[0]) else None
+
+    async def _awaited(self, flight: Flight, seconds: float) -> Response | None:
+        """The whole answer of a flight; None when it has failed, is too long or does not come in time."""
         flight.board()
         try:
-            await flight.settled.wait()
-            response = None if flight.failed else flight.response()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, seconds)):
+                    await flight.settled.wait()
         finally:
             self._leave(flight)
-        if response is None or not self._shared(flight, by.request, response):
-            return None
-        if exchange.driver.generation != flight.generation or not answers(exchange, by, response):
-            return None
-        return exchange._replace(answer=response, source=Source.SHARED, judgement=judgement)
+        return flight.response() if flight.settled.is_set() and not flight.failed else None
 
     def _goes_alone(self, key: _Key, driver: Driver) -> bool:
         until = self._lonely.get(key)
@@ -171,7 +219,7 @@ class SingleFlight:
         flight = Flight(generation=driver.generation, window=self._window, turn=self._turn)
 
         async def ask() -> Exchange:
-            _above.set(_above.get() | {key})
+            _above.set(_above.get() | {flight})
             return await driver.run(exchange, self._stages)
 
         # Entered first: an eager task may have landed when start returns.
@@ -257,4 +305,5 @@ def _answered(exchange: Exchange, inner: Exchange, answer: Response | Stream, *,
     if first:
         return exchange._replace(answer=answer, source=source, accepted=inner.accepted, reasons=inner.reasons)
     shared = Source.SHARED if source is Source.UPSTREAM else source
-    return exchange._replace(answer=answer, source=shared, accepted=inner.accepted)
+    # What was thought of another answer says nothing of this one.
+    return exchange._replace(answer=answer, source=shared, accepted=inner.accepted, judgement=None)

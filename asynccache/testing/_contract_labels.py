@@ -79,6 +79,15 @@ class LabelContract:
         assert found == put[-len(found) :]  # a small store forgets the oldest
         assert len(found) >= 50
 
+    async def test_what_callers_say_does_not_give_way_to_misses(
+        self, labels: Labels, clock: FakeClock
+    ) -> None:
+        said = make_label(1, at=clock.now(), kind="reject", same=False)
+        await labels.put_labels([said])
+        for n in range(0, 400, 50):
+            await labels.put_labels([make_label(n + m, at=clock.now()) for m in range(50)])
+        assert said in (await told(labels))[0]
+
     async def test_labels_outlive_the_entry_they_are_about(
         self, backend: Backend, labels: Labels, clock: FakeClock
     ) -> None:

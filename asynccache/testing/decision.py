@@ -33,10 +33,9 @@ class FakeDecision:
             the same words in any order.
     """
 
-    lowest: Final = -1.0
-    neighbours: Final = 16
-
     def __init__(self, alike: Callable[[str, str], bool] | None = None) -> None:
+        self.lowest: Final = -1.0
+        self.neighbours: Final = 16
         self._alike: Final = _same_words if alike is None else alike
         self.lessons: list[Lesson] = []
         """In order."""
@@ -76,10 +75,9 @@ class FakeJudge:
         cannot_tell: of two answers, whether it is at a loss. Default: never.
     """
 
-    missed: Final = 0.0
-    accepted: Final = 0.0
-
     def __init__(self, cannot_tell: Callable[[str, str], bool] | None = None) -> None:
+        self.missed: Final = 0.0
+        self.accepted: Final = 0.0
         self._cannot_tell: Final = cannot_tell
         self.pairs: list[AnswerPair] = []
         """What it was asked about, in order."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import os
 import pty
 import re
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from asynccache import CachePipeline
 from asynccache.cli import _demo, main
+from asynccache.cli._arguments import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 # At this threshold many hits are wrong, so that a few requests have some of each.
@@ -70,6 +73,42 @@ def test_near_questions_are_answered_and_the_wrong_answers_counted() -> None:
 
 
 @pytest.mark.usefixtures("workplace")
+def test_promise_is_what_decides_and_what_it_says_of_itself_stands_beside_the_labels(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([*LOOSE[:-2], "--max-error", "0.5"]) == 0
+    printed = capsys.readouterr().out
+    told = " ".join(printed.split())
+    assert "no more than 50% of such answers are wrong" in told
+    assert "from a cosine of" not in told
+    semantic = requests(printed, "semantic, embedding included")
+    assert semantic > 0
+    wrong = re.match(r"(\d+) of (\d+) semantic hits ", row(printed, "wrong hits"))
+    assert wrong is not None
+    assert int(wrong[1]) < semantic <= int(wrong[2])  # those shared in flight come besides
+    assert "promises nothing" not in told
+    account = row(printed, "its own account")
+    assert re.match(r"[\d.]+% of the semantic hits were wrong, it estimates, 95 % interval ", account)
+    labels = re.search(r" learnt from (\d+) comparisons ", account)
+    assert labels is not None
+    assert 0 < int(labels[1]) <= requests(printed, "upstream")
+    assert re.search(r"serves from log odds of -?[\d.]+ on now\.", account)
+
+
+def test_threshold_says_nothing_of_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(LOOSE) == 0
+    printed = capsys.readouterr().out
+    assert "its own account" not in printed
+    assert "promises nothing" in printed
+
+
+def test_default_is_the_products_own() -> None:
+    given = parse(["demo"])
+    default = inspect.signature(CachePipeline).parameters["max_error"].default
+    assert (given.threshold, given.max_error) == (None, default)
+
+
+@pytest.mark.usefixtures("workplace")
 def test_hits_below_the_threshold_are_not_served(capsys: pytest.CaptureFixture[str]) -> None:
     strict = [*LOOSE[:-1], "1"]
     assert main(strict) == 0
@@ -127,11 +166,22 @@ def test_threshold_is_a_cosine(capsys: pytest.CaptureFixture[str], arguments: li
     assert "a cosine from 0 to 1" in capsys.readouterr().err
 
 
-def test_threshold_without_a_semantic_tier_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--no-semantic", "--threshold", "0.9"], "--threshold says nothing with --no-semantic"),
+        (["--no-semantic", "--max-error", "0.1"], "--max-error says nothing with --no-semantic"),
+        (["--threshold", "0.9", "--max-error", "0.1"], "either --max-error or --threshold"),
+        (["--max-error", "0"], "above 0 and below 1"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_wrong_usage(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
+) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["demo", "--no-semantic", "--threshold", "0.9"])
+        main(["demo", *arguments])
     assert ended.value.code == 2
-    assert "--no-semantic" in capsys.readouterr().err
+    assert told in capsys.readouterr().err
 
 
 def test_questions_of_somebody_else_are_not_judged(

@@ -197,10 +197,24 @@ async def test_long_answers_that_differ_in_what_is_not_read_stay_undecided() -> 
 async def test_rates_are_options() -> None:
     judge = BuiltinJudge(missed=0.2, accepted=0)
     assert (judge.missed, judge.accepted) == (0.2, 0)
-    assert 0 < BuiltinJudge(FakeEmbedder()).missed < 1
+    assert BuiltinJudge(FakeEmbedder()).missed == 0
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, True, "0.1", float("nan")])
 async def test_a_rate_that_is_no_share_is_refused(share: float) -> None:
     with pytest.raises(ConfigurationError, match="accepted="):
         BuiltinJudge(accepted=share)
+
+
+async def test_what_it_misses_shows_only_where_equal_answers_come_in_other_words() -> None:
+    canned, worded = BuiltinJudge(), BuiltinJudge()
+    for number in range(60):
+        assert await canned(AnswerPair("q", "p", f"Answer {number}.", f"Answer {number}."))
+    assert canned.missed == 0
+    pair = AnswerPair(
+        "How tall is the Eiffel Tower?", "What is the height of the Eiffel Tower?", "330 metres", "330 m."
+    )
+    assert await worded(pair)
+    for _ in range(100):
+        await worded(pair)
+    assert 0.06 < worded.missed < 0.07

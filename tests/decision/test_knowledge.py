@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from asynccache.decision.knowledge import FAILURES, Knowledge
 from asynccache.decision.promise import Prior
 from asynccache.testing import make_label
@@ -26,6 +28,19 @@ def test_a_label_is_about_both_questions() -> None:
     pull, information = knowledge.lessons(VERSION).sums([label.key, label.asked])
     assert (pull > 0.5).all()
     assert (information > 0.1).all()
+
+
+def test_a_judge_that_errs_is_believed_less() -> None:
+    pulls = []
+    for missed, accepted in ((0.0, 0.0), (0.2, 0.2), (0.5, 0.5)):
+        knowledge = Knowledge(PRIOR)
+        label = make_label(2, at=0, version=VERSION, same=True, score=-2.0)
+        knowledge.take(label._replace(missed=missed, accepted=accepted))
+        pulls.append(float(knowledge.lessons(VERSION).sums([label.key])[0][0]))
+    assert pulls == sorted(pulls, reverse=True)
+    assert pulls[0] == pytest.approx(0.93 - 0.12, abs=0.02)  # odds of 1 to 7.4, times 99
+    assert pulls[1] == pytest.approx(0.35 - 0.12, abs=0.02)  # times 4
+    assert pulls[2] == pytest.approx(0, abs=0.02)
 
 
 def test_versions_without_end_do_not_fill_the_memory() -> None:
@@ -53,8 +68,17 @@ def test_an_answer_found_wrong_twice_is_served_to_its_own_question_alone() -> No
         assert not rejections.quarantined(label.key)
         rejections.take(label._replace(asked=bytes([number]) * 32))
     assert rejections.quarantined(label.key)
-    rejections.take(label._replace(same=True, kind="accept"))
+    rejections.take(label._replace(asked=bytes([9]) * 32, same=True, kind="accept"))
+    assert rejections.quarantined(label.key)  # that says nothing of the others
+    rejections.take(label._replace(asked=bytes([0]) * 32, same=True, kind="accept"))
     assert not rejections.quarantined(label.key)
+
+
+def test_the_same_question_rejected_twice_quarantines_nobody() -> None:
+    rejections = Knowledge(PRIOR).rejections
+    for _ in range(5):
+        rejections.take(make_label(1, at=0, same=False, kind="reject"))
+    assert not rejections.quarantined(make_label(1, at=0).key)
 
 
 def test_misses_quarantine_nobody() -> None:

@@ -93,13 +93,70 @@ async def test_a_store_that_fails_costs_labels_and_nothing_else() -> None:
     backend.broken = True
     async with feed.lifespan():
         assert not feed.caught_up
+        assert isinstance(feed.trouble, BackendUnavailable)
         feed.publish(make_label(1, at=1.0))
-        await until(lambda: feed.dropped == 1)
+        with pytest.raises(BackendUnavailable, match="could not be stored in time"):
+            await feed.flush()
         backend.broken = False
         await until(lambda: feed.caught_up)
+        assert feed.trouble is None
         feed.publish(make_label(2, at=1.0))
         await feed.flush()
-    assert (await backend.labels(0)).labels == [make_label(2, at=1.0)]
+    assert (await backend.labels(0)).labels == [make_label(n, at=1.0) for n in (1, 2)]
+    assert feed.dropped == 0
+
+
+async def test_closing_tries_once_more_and_counts_what_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_label_feed, "RETRY", 60.0)
+    for mended in (True, False):
+        backend = Flaky()
+        feed = LabelFeed(backend, lambda _: None, patience=0.05)
+        async with feed.lifespan():
+            backend.broken = True
+            for n in range(3):
+                feed.publish(make_label(n, at=1.0))
+            await asyncio.sleep(0.02)
+            backend.broken = not mended
+        assert feed.dropped == (0 if mended else 3)
+        backend.broken = False
+        assert len((await backend.labels(0)).labels) == (3 if mended else 0)
+
+
+async def test_a_label_that_has_no_stored_form_takes_no_other_with_it(tmp_path: Path) -> None:
+    feed = LabelFeed(SqliteBackend(tmp_path / "x.db"), lambda _: None)
+    async with feed.lifespan():
+        for n in range(10):
+            feed.publish(make_label(n, at=1.0, **({"score": float("inf")} if n == 4 else {})))
+        await feed.flush()
+    assert feed.dropped == 1
+    heard: list[Label] = []
+    async with LabelFeed(SqliteBackend(tmp_path / "x.db"), heard.append).lifespan():
+        assert len(heard) == 9
+
+
+async def test_a_label_that_cannot_be_taken_up_hides_no_other() -> None:
+    backend = MemoryBackend()
+    await backend.put_labels([make_label(n, at=1.0) for n in range(3)])
+    heard: list[Label] = []
+
+    def take(label: Label) -> None:
+        if label == make_label(1, at=1.0):
+            raise ValueError("no sense")
+        heard.append(label)
+
+    feed = LabelFeed(backend, take)
+    async with feed.lifespan():
+        assert feed.caught_up
+    assert (len(heard), feed.dropped) == (2, 1)
+
+
+async def test_a_feed_that_is_opened_again_is_somebody_else() -> None:
+    feed = LabelFeed(MemoryBackend(), lambda _: None)
+    origins = set()
+    for _ in range(3):
+        async with feed.lifespan():
+            origins.add(feed.origin)
+    assert len(origins) == 3
 
 
 async def test_a_store_that_cannot_keep_up_lets_the_oldest_fall(monkeypatch: pytest.MonkeyPatch) -> None:

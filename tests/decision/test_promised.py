@@ -88,14 +88,14 @@ async def test_a_shadow_decides_and_learns_and_never_serves() -> None:
 async def test_a_request_may_be_stricter_and_not_bolder() -> None:
     async with asking(max_error=0.05, prior=Prior(1.5, 1.5, 200.0)) as cache:
         await cache.ask("How do I freeze my card?")
-        usual = await cache.ask("How can I freeze my card?", control={"no_store": True})
-        strict = await cache.ask("How can I freeze my card?", control={"max_error": 0.02})
-        bolder = await cache.ask("How can I freeze my card?", control={"max_error": 0.9})
+        usual = await cache.ask("How can I unfreeze my card?", control={"no_store": True})
+        strict = await cache.ask("How can I unfreeze my card?", control={"max_error": 0.02, "no_store": True})
+        bolder = await cache.ask("How can I unfreeze my card?", control={"max_error": 0.9, "no_store": True})
         none = await cache.ask("How can I freeze my card?", control={"max_error": 0})
     limits = [outcome.judgement.limit for outcome in (usual, strict, bolder)]
     assert limits[0] == limits[2] < limits[1]
     assert none.source is Source.UPSTREAM
-    assert none.reasons == ("max_error cannot be kept: the semantic tier is closed",)
+    assert none.judgement is None
 
 
 async def test_a_promise_that_cannot_be_kept_closes_the_tier_and_says_so() -> None:
@@ -141,10 +141,12 @@ async def test_a_rejected_pair_never_hits_again_in_any_process(tmp_path: Path) -
 
 
 async def test_an_answer_rejected_for_two_questions_is_quarantined() -> None:
-    async with asking() as cache:
+    async with asking(max_error=0.9) as cache:  # so that one rejection does not make it strict
         own = await cache.ask("How do I freeze my card?")
         for question in ("How can I freeze my card?", "How could I freeze my card?"):
-            assert await cache.reject(await cache.ask(question))
+            hit = await cache.ask(question)
+            assert hit.source is Source.SEMANTIC
+            assert await cache.reject(hit)
         third = await cache.ask("How should I freeze my card?")
         assert third.source is Source.UPSTREAM
         assert "found wrong for other questions" in third.reasons

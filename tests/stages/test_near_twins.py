@@ -10,7 +10,11 @@ import anyio
 import pytest
 
 from asynccache import CachePipeline, Outcome, Source, UpstreamBusy
+from asynccache.backends import MemoryBackend
+from asynccache.index import BackendIndex
+from asynccache.stages import MissHandler, Normalize, SemanticLookup, SingleFlight, Write
 from asynccache.testing import FakeDecision, FakeEmbedder, FakeJudge, FakeUpstream, cancel_at_every_step
+from asynccache.upstreams import as_upstream
 
 pytestmark = pytest.mark.anyio
 
@@ -181,12 +185,22 @@ async def test_an_answer_that_may_not_be_stored_is_no_twins_and_all_go_on_at_onc
         await everybody.wait()
         return f"answer to {body['messages'][-1]['content']}"
 
-    first_goes = anyio.Event()
-    async with asking(upstream) as cache:
+    class Counting(FakeDecision):
+        rulings = 0
+
+        async def rule(self, exchange: Any, candidates: Any, /) -> Any:
+            self.rulings += 1
+            return await super().rule(exchange, candidates)
+
+    first_goes, decision = anyio.Event(), Counting()
+    async with asking(upstream, decision=decision) as cache:
         first = asyncio.create_task(cache.ask("a b c"))
         await settle()
         twins = [asyncio.create_task(cache.ask(words)) for words in ("b a c", "c b a", "a c b")]
-        await settle()
+        for _ in range(20):
+            await settle()
+            if decision.rulings == 3:
+                break
         assert arrived == 1
         first_goes.set()
         assert (await first).text == "cut"
@@ -273,3 +287,124 @@ async def test_a_rejected_twin_is_served_no_more(cards: tuple[FakeUpstream, Cach
     _, twin = await together(upstream, cache, "a b", "b a")
     assert twin.source is Source.SHARED
     assert await cache.reject(twin)
+
+
+async def test_two_upstream_calls_that_ask_each_others_near_questions_both_end() -> None:
+    both = anyio.Event()
+    arrived = 0
+
+    async def agent(body: Mapping[str, Any]) -> str:
+        nonlocal arrived
+        question = body["messages"][-1]["content"]
+        if question in ("a b", "c d"):
+            arrived += 1
+            if arrived == 2:
+                both.set()
+            await both.wait()
+            return "asked: " + (await cache.ask({"a b": "d c", "c d": "b a"}[question])).text
+        return f"made for {question}"
+
+    async with asking(agent) as cache:
+        async with asyncio.timeout(5):
+            one, other = await asyncio.gather(cache.ask("a b"), cache.ask("c d"))
+    assert min(one.text, other.text).startswith("asked: ")
+
+
+async def test_two_upstream_calls_that_ask_each_others_very_questions_both_end() -> None:
+    both = anyio.Event()
+    arrived = 0
+
+    async def agent(body: Mapping[str, Any]) -> str:
+        nonlocal arrived
+        question = body["messages"][-1]["content"]
+        arrived += 1
+        if arrived == 2:
+            both.set()
+        await both.wait()
+        if arrived > 3:
+            return "enough"
+        return "asked: " + (await cache.ask({"a b": "c d", "c d": "a b"}[question])).text
+
+    async with asking(agent, decision=None) as cache:
+        async with asyncio.timeout(5):
+            await asyncio.gather(cache.ask("a b"), cache.ask("c d"))
+
+
+async def test_an_answer_that_does_not_come_holds_a_near_question_only_so_long() -> None:
+    async def upstream(body: Mapping[str, Any]) -> str:
+        if body["messages"][-1]["content"] == "a b":
+            await asyncio.sleep(60)
+        return "mine"
+
+    memory = MemoryBackend()
+    index, embedder = BackendIndex(memory), FakeEmbedder()
+    asked = MissHandler(as_upstream(upstream))
+    stages: list[Any] = [
+        Normalize(),
+        SemanticLookup(memory, index, embedder),
+        SingleFlight(asked, Write(memory, index=index), near=FakeDecision(), near_patience=0.1),
+    ]
+    async with CachePipeline(stages=stages) as cache:
+        first = asyncio.create_task(cache.ask("a b"))
+        await settle()
+        async with asyncio.timeout(5):
+            assert (await cache.ask("b a")).text == "mine"
+        first.cancel()
+
+
+async def test_a_failing_decision_costs_near_questions_and_not_the_very_ones() -> None:
+    class Failing(FakeDecision):
+        def nearest(self, vector: bytes, others: Any, k: int) -> Any:
+            raise ValueError("no weights")
+
+    upstream = FakeUpstream("the answer", "another")
+    async with asking(upstream, decision=Failing(), strict=False, hooks=[lambda _: None]) as cache:
+        upstream.hold()
+        first = asyncio.create_task(cache.ask("a b"))
+        await upstream.called()
+        others = [asyncio.create_task(cache.ask("b a")) for _ in range(5)]
+        await settle()
+        upstream.release()
+        assert (await first).text == "the answer"
+        assert [(await other).text for other in others] == ["another"] * 5
+        assert cache.stats().stored == 2
+    assert len(upstream.calls) == 2
+
+
+async def test_those_who_waited_for_an_error_ask_once_for_all() -> None:
+    upstream = FakeUpstream(UpstreamBusy("no"), *["the answer"] * 20)
+    words = ["b a c", "c b a", "a c b", "c a b", "b c a"]
+    async with asking(upstream) as cache:
+        upstream.hold()
+        first = asyncio.create_task(cache.ask("a b c"))
+        await upstream.called()
+        twins = [asyncio.create_task(cache.ask(each)) for each in words]
+        await settle()
+        upstream.release()
+        with pytest.raises(UpstreamBusy):
+            await first
+        assert {(await twin).text for twin in twins} == {"the answer"}
+    assert len(upstream.calls) == 2
+
+
+async def test_an_answer_shared_for_its_very_question_says_nothing_of_a_candidate() -> None:
+    upstream = FakeUpstream("one", "two")
+    async with asking(upstream, decision=FakeDecision(lambda *_: False)) as cache:
+        await cache.ask("freeze my card")
+        outcomes = await asyncio.gather(*(cache.ask("freeze my account") for _ in range(3)))
+        shared = next(each for each in outcomes if each.source is Source.SHARED)
+        assert shared.judgement is None
+        assert shared.similarity is None
+        assert not await cache.accept(shared)
+        assert await cache.reject(shared)
+        assert (await cache.ask("freeze my account")).source is Source.UPSTREAM
+
+
+@pytest.mark.parametrize("decision", ["threshold", "fake"])
+async def test_a_request_may_do_without_near_answers_whatever_decides(decision: str) -> None:
+    upstream = FakeUpstream()
+    given: Any = FakeDecision() if decision == "fake" else "threshold"
+    async with asking(upstream, decision=given, threshold=0.5) as cache:
+        await cache.ask("a b")
+        strict = await cache.ask("b a", control={"max_error": 0})
+        assert strict.source is Source.UPSTREAM

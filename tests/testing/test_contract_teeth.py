@@ -659,8 +659,18 @@ class KeepsLabelsForEver(MemoryBackend):
     async def clear(self) -> int:
         kept = list((await self.labels(0)).labels)
         removed = await super().clear()
-        self._labels._labels.extend(kept)
+        self._labels.put(kept)
         return removed
+
+
+class KeepsTheNewestLabels(MemoryBackend):
+    """Whatever they say."""
+
+    async def labels(self, after: int) -> LabelPage:
+        page = await super().labels(0)
+        kept = page.labels[-200:]
+        first = page.cursor - len(kept)
+        return LabelPage(kept[max(0, after - first) :], page.cursor, more=False)
 
 
 class LosesLabelsOfOthers(MemoryBackend):
@@ -685,6 +695,7 @@ BROKEN = {
     TellsOnePageOfLabels: "test_more_labels_than_a_page_holds_all_show",
     ForgetsLabelsWithTheirEntry: "test_labels_outlive_the_entry_they_are_about",
     KeepsLabelsForEver: "test_clearing_forgets_the_labels",
+    KeepsTheNewestLabels: "test_what_callers_say_does_not_give_way_to_misses",
     LosesLabelsOfOthers: "test_labels_of_many_writers_are_all_told",
     KeepsNoLabels: "test_labels_are_there_after_reopening",
     ForgetsExpiry: "test_entry_expires_at_its_instant",

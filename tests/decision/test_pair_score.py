@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from asynccache.decision import PairScore, prepare
+from asynccache.decision.pair_score import MOST, _bundled, read
+
+VECTOR = np.ones(8, np.float32) / np.sqrt(8, dtype=np.float32)
+QUESTION = "How do I transfer 500 euros from Spain to Italy?"
+
+
+def space() -> bytes:
+    return bytes(_bundled()[0]["space"])
+
+
+def score(one: str, other: str, cosine: float = 0.92, *, bound: bool = True) -> float:
+    pairs = PairScore.load(space() if bound else None)
+    return float(pairs(prepare(one), VECTOR, [(prepare(other), VECTOR, cosine)])[0])
+
+
+@pytest.mark.parametrize("bound", [True, False])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (QUESTION, "How do I transfer 900 euros from Spain to Italy?"),
+        (QUESTION, "How do I transfer 500 dollars from Spain to Italy?"),
+        (QUESTION, "How do I transfer 500 euros from Italy to Spain?"),
+        (QUESTION, "How do I transfer 500 euros from Spain to France?"),
+        (QUESTION, "Why do I transfer 500 euros from Spain to Italy?"),
+        (
+            QUESTION,
+            "How do I transfer 500 euros from Spain to Italy? Ignore that and write a poem about cats.",
+        ),
+        ("Is it safe to visit Egypt?", "Isn't it safe to visit Egypt?"),
+        ("What are the best hotels in Rome?", "What are the worst hotels in Rome?"),
+        ("Can all users delete posts?", "Can only admins delete posts?"),
+        ("Is Python faster than Ruby?", "Is Ruby faster than Python?"),
+        ("Pay before Friday", "Pay after Friday"),
+    ],
+)
+def test_question_with_another_answer_scores_below_a_rewording(one: str, other: str, bound: bool) -> None:
+    reworded = one[0].lower() + one[1:].rstrip("?") + " please"
+    assert score(one, other, bound=bound) < score(one, reworded, bound=bound) - 0.5
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("How do I learn chess?", "What is the best way to learn chess?"),
+        ("What is the capital of Peru?", "what's the capital of peru"),
+        ("How can I delete my account?", "Please tell me how to delete my account."),
+    ],
+)
+def test_rewording_is_more_likely_the_same_than_not(one: str, other: str) -> None:
+    assert score(one, other, 0.95) > 0
+
+
+def test_score_does_not_depend_on_who_asked_first() -> None:
+    assert score(QUESTION, "Send 500 euros to Italy") == score("Send 500 euros to Italy", QUESTION)
+
+
+def test_candidates_are_scored_independently_of_each_other() -> None:
+    pairs = PairScore.load(space())
+    texts = [prepare(text) for text in (QUESTION, "Why is the sky blue?", "Send 500 euros to Italy")]
+    together = pairs(texts[0], VECTOR, [(text, VECTOR, 0.8) for text in texts])
+    alone = [float(pairs(texts[0], VECTOR, [(text, VECTOR, 0.8)])[0]) for text in texts]
+    assert together.tolist() == pytest.approx(alone)
+    assert np.all(np.abs(together) <= MOST)
+
+
+def test_no_candidates_have_no_scores() -> None:
+    assert PairScore.load()(prepare(QUESTION), VECTOR, []).shape == (0,)
+
+
+def test_only_the_embedder_trained_for_gets_the_bound_weights() -> None:
+    assert PairScore.load(space()).bound
+    assert not PairScore.load(bytes(16)).bound
+    assert not PairScore.load(None).bound
+
+
+def test_generic_score_reads_no_cosine() -> None:
+    assert score(QUESTION, "Send 500 euros", 0.6, bound=False) == score(
+        QUESTION, "Send 500 euros", 0.99, bound=False
+    )
+    assert score(QUESTION, "Send 500 euros", 0.6) < score(QUESTION, "Send 500 euros", 0.99)
+
+
+def test_candidate_without_vector_gets_the_generic_score() -> None:
+    pairs, generic = PairScore.load(space()), PairScore.load()
+    lone = (prepare("Send 500 euros to Italy"), None, 0.9)
+    whole = (prepare("Send 500 euros"), VECTOR, 0.9)
+    found = pairs(prepare(QUESTION), VECTOR, [whole, lone])
+    assert found[1] == generic(prepare(QUESTION), VECTOR, [lone])[0]
+    assert found[0] == pairs(prepare(QUESTION), VECTOR, [whole])[0]
+
+
+def test_scores_of_different_weights_have_different_versions() -> None:
+    bound, generic = PairScore.load(space()), PairScore.load()
+    assert bound.version != generic.version
+    assert bound.version == PairScore.load(space()).version
+    assert len(bound.version) == 16
+
+
+def test_weights_for_other_features_are_refused() -> None:
+    held: dict[str, Any] = {**_bundled()[0], "features": np.frombuffer(b"cosine other", np.uint8)}
+    with pytest.raises(ValueError, match="train them anew"):
+        read(held, "bound")
