@@ -12,7 +12,9 @@ from _decision_stream import Stream
 from numpy.typing import NDArray
 
 from asynccache._judging import Label
+from asynccache.decision import prepare
 from asynccache.decision._local import local_shift
+from asynccache.decision._sentences import says_more
 from asynccache.decision.knowledge import Knowledge
 from asynccache.decision.promised import PRIOR
 
@@ -88,7 +90,10 @@ def ours(
             top = int(np.argmax(scores))
             best, best_score = int(near[top]), float(scores[top])
             moved = best_score + local_shift(cosines, *lessons.sums([keys[each] for each in found]))
-        hit = moved >= threshold
+        hit = moved >= threshold and not (
+            says_more(stream.prompts[at], prepare(stream.prompts[best]))
+            or says_more(stream.prompts[best], prepare(stream.prompts[at]))
+        )
         if hit:
             served[at], right[at] = best, stream.right(at, best)
         if best >= 0 and (not hit or (audit and chance.random() < audit)):

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from asynccache._judging import Label
 from asynccache.decision._local import local_shift
+from asynccache.decision._sentences import says_more
 from asynccache.decision.knowledge import Knowledge
 from asynccache.decision.pair_score import PairScore
 from asynccache.decision.prepared import prepare
@@ -61,7 +62,7 @@ class Scores:
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._score = PairScore.load(stream.space)
-        self._texts = [prepare(prompt) for prompt in stream.prompts]
+        self.texts = [prepare(prompt) for prompt in stream.prompts]
         self._known: dict[tuple[int, int], float] = {}
         self.version = self._score.version
 
@@ -69,8 +70,8 @@ class Scores:
         known, stream = self._known, self._stream
         for at, cosine in zip(stored, cosines, strict=True):
             if (asked, at) not in known:
-                pair = (self._texts[at], stream.vectors[at], cosine)
-                known[asked, at] = float(self._score(self._texts[asked], stream.vectors[asked], [pair])[0])
+                pair = (self.texts[at], stream.vectors[at], cosine)
+                known[asked, at] = float(self._score(self.texts[asked], stream.vectors[asked], [pair])[0])
         return [known[asked, at] for at in stored]
 
 
@@ -135,7 +136,12 @@ def run(
             best = max(range(len(given)), key=given.__getitem__)
             shift = local_shift(cosines, *lessons.sums([KEYS[n] for n in found]))
             likely, other = given[best] + shift, found[usable[best]]
-            served = likely >= limit
+            pair = (asked, other)
+            if pair not in MORE:
+                MORE[pair] = says_more(stream.prompts[asked], scores.texts[other]) or says_more(
+                    stream.prompts[other], scores.texts[asked]
+                )
+            served = likely >= limit and not MORE[pair]
             promise.see(FAMILY, likely, served=served)
             right = stream.right(asked, other)
             if not served or drawn.random() < audit:
@@ -175,6 +181,7 @@ def run(
 
 
 KEYS: list[bytes] = []
+MORE: dict[tuple[int, int], bool] = {}
 
 
 def main() -> None:

@@ -7,8 +7,8 @@ from typing import Final
 
 __all__ = ["clopper_pearson", "interval", "upper"]
 
-Z95: Final = 1.6448536269514722
-"""Of the standard normal: 95 % lie below."""
+Z: Final = 1.959963984540054
+"""Of the standard normal: 97.5 % lie below."""
 
 _ROUNDS: Final = 60  # halvings of an interval of length 1: beyond the precision of a float
 _TERMS: Final = 300  # of the continued fraction; it needs some tens
@@ -16,7 +16,7 @@ _TINY: Final = 1e-300
 _CLOSE: Final = 1e-12
 
 
-def upper(mean: float, variance: float, *, z: float = Z95) -> float:
+def upper(mean: float, variance: float, *, z: float = Z) -> float:
     """The value below which a small share lies with a probability, given what is expected of it.
 
     The share is taken for gamma-distributed, which for rare things is what Beta and Poisson come to;
@@ -25,7 +25,7 @@ def upper(mean: float, variance: float, *, z: float = Z95) -> float:
     Args:
         mean: 0 to 1.
         variance: of what is believed about it.
-        z: quantile of the standard normal for that probability; default 95 %.
+        z: quantile of the standard normal for that probability; default 97.5 %.
     """
     if mean <= 0.0:
         return 0.0

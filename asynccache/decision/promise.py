@@ -34,7 +34,7 @@ _FAMILIES: Final = 256
 _SHIFT_SD: Final = 0.5
 """How far, in log odds, another population may lie from the one the prior was made on (one standard
 deviation)."""
-_DRIFT: Final = 2.0
+_DRIFT: Final = 3.0
 """Times the variance that the window itself explains: in seeded runs whose topics change half-way
 (``benchmarks/bench_promise.py``) the interval held the truth too seldom without it."""
 _HORIZON: Final = 6000
@@ -73,7 +73,7 @@ class Promise:
     The rate of wrong hits above a limit is estimated bucket by bucket: what the prior expects there,
     shifted by what all labels say together (they lie mostly below the limit, where every miss brings one),
     then corrected by the labels of the bucket itself, and weighted with the questions seen. A limit is the
-    lowest whose 95 % upper bound keeps within the share allowed. It is marginal, and supposes that the
+    lowest whose upper bound (97.5 %) keeps within the share allowed. It is marginal, and supposes that the
     questions to come are like those of the window (2,000 labels, 4,000 questions).
 
     Args:

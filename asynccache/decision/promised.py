@@ -22,6 +22,7 @@ from asynccache._lru import LRU
 from asynccache.decision._fairness import Fairness
 from asynccache.decision._label_feed import LabelFeed
 from asynccache.decision._local import local_shift
+from asynccache.decision._sentences import says_more
 from asynccache.decision.knowledge import Knowledge
 from asynccache.decision.language import foreign
 from asynccache.decision.pair_score import PairScore
@@ -62,6 +63,10 @@ class _Scored(NamedTuple):
     scores: NDArray[np.float64] | None
     """None: one of the texts is in a language that the score does not understand."""
     texts: list[Prepared]
+    best: int = 0
+    """Which is likeliest."""
+    more: bool = False
+    """Whether that one asks for more than the question, or the question for more than it."""
 
 
 class PromisedDecision:
@@ -173,10 +178,10 @@ class PromisedDecision:
         if scored.scores is None:
             return Ruling(None, tuple(each or FOREIGN for each in barred))
         shift = self._shift(exchange, open_, score.version)
-        best = int(np.argmax(scored.scores))
+        best = scored.best
         likely = float(scored.scores[best])
         judgement = Judgement(open_[best], likely, likely + shift, self._limit(exchange), score.version)
-        refused = self._refusal(exchange, judgement)
+        refused = self._refusal(exchange, judgement, more=scored.more)
         if refused is None:
             others = (
                 other or "another candidate is likelier"
@@ -267,14 +272,16 @@ class PromisedDecision:
             self._tell(exchange.driver, family, limit)
         return limit
 
-    def _refusal(self, exchange: Exchange, judgement: Judgement) -> str | None:
-        served = judgement.calibrated >= judgement.limit
+    def _refusal(self, exchange: Exchange, judgement: Judgement, *, more: bool = False) -> str | None:
+        served = judgement.calibrated >= judgement.limit and not more
         scope = exchange.request.scope
         if self._fair.allows(scope):
             promise = self._knowledge.lessons(judgement.version).promise
             promise.see(self._family(scope), judgement.calibrated, served=served and not self._shadow)
         if served:
             return "shadow: it would have been served" if self._shadow else None
+        if more:
+            return "one of the questions asks for more than the other"
         if judgement.limit == CLOSED:
             return "max_error cannot be kept: the semantic tier is closed"
         return "not sure enough for max_error"
@@ -320,7 +327,10 @@ def _scored(  # noqa: PLR0917  (a partial gives them all)
         (text, vectors.get(each.entry.key), each.similarity)
         for text, each in zip(texts, candidates, strict=True)
     ]
-    return _Scored(score(asked, _vector(embedding.vector), pairs), texts)
+    scores = score(asked, _vector(embedding.vector), pairs)
+    best = int(np.argmax(scores))
+    more = says_more(question, texts[best]) or says_more(candidates[best].entry.question or "", asked)
+    return _Scored(scores, texts, best, more)
 
 
 def _vector(stored: bytes) -> NDArray[np.float32]:

@@ -64,6 +64,15 @@ async def test_a_small_edit_of_the_question_is_no_hit(stored: str, asked: str) -
         assert (await cache.ask(asked)).source is Source.UPSTREAM
 
 
+async def test_a_question_that_asks_for_something_besides_is_no_hit_however_near() -> None:
+    async with asking(embedder=_flat, max_error=0.9) as cache:
+        await cache.ask("How do I freeze my card?")
+        more = await cache.ask("How do I freeze my card? Send me a joke.")
+        less = await cache.ask("How do I freeze the card?")
+    assert more.reasons == ("one of the questions asks for more than the other",)
+    assert less.source is Source.SEMANTIC
+
+
 async def test_text_in_another_language_is_exact_only() -> None:
     async with asking() as cache:
         await cache.ask("Wie kann ich meine Karte sperren?")
