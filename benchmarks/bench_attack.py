@@ -78,10 +78,12 @@ async def edits(vectors: Vectors) -> list[Attack]:
     return found
 
 
-async def climbed(vectors: Vectors, victims: Sequence[str], drawn: random.Random) -> list[Attack]:
+async def climbed(
+    vectors: Vectors, victims: Sequence[str], drawn: random.Random, climbs: int
+) -> list[Attack]:
     """Payloads, and what has to stand around them."""
     found = []
-    for _ in range(CLIMBS):
+    for _ in range(climbs):
         victim, payload = drawn.choice(victims), drawn.choice(PAYLOADS)
         target = (await vectors([victim]))[0]
         pool = victim.rstrip("?.!").split()
@@ -151,14 +153,14 @@ async def served(attacks: Sequence[Attack], embedder: FastEmbedEmbedder, bound: 
     return hits
 
 
-async def run(seed: int) -> dict[str, Any]:
+async def run(seed: int, climbs: int, *, warm_up: bool) -> dict[str, Any]:
     """Search, ask, print."""
     embedder = FastEmbedEmbedder()
     async with embedder.lifespan():
         vectors = Vectors(embedder)
         drawn = random.Random(seed)
         attacks = await edits(vectors)
-        attacks += await climbed(vectors, sorted(questions()), drawn)
+        attacks += await climbed(vectors, sorted(questions()), drawn, climbs)
         kinds = sorted({attack.kind for attack in attacks})
         print(f"{len(attacks)} attacks with a cosine of {COSINE} or more")
         print(
@@ -172,7 +174,7 @@ async def run(seed: int) -> dict[str, Any]:
             cells = []
             for bound in BOUNDS:
                 cold = await served(some, embedder, bound, warm=False)
-                warm = await served(some, embedder, bound, warm=True) if kind == "all" else None
+                warm = await served(some, embedder, bound, warm=True) if kind == "all" and warm_up else None
                 row[f"promise {bound:g}"] = {"cold": cold, "warm": warm}
                 cells.append(f"{cold:>12} / {'-' if warm is None else warm}")
             table[kind] = row
@@ -184,9 +186,11 @@ def main() -> None:
     """Run, and keep the figures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--climbs", type=int, default=CLIMBS, help="attempts by suffix or prefix")
+    parser.add_argument("--cold", action="store_true", help="leave out the runs after a warm-up")
     parser.add_argument("--save", action="store_true")
     given = parser.parse_args()
-    table = asyncio.run(run(given.seed))
+    table = asyncio.run(run(given.seed, given.climbs, warm_up=not given.cold))
     if given.save:
         path = Path(__file__).parent / "results" / "bench_attack.json"
         path.write_text(json.dumps({"cosine": COSINE, "seed": given.seed, "kinds": table}, indent=2) + "\n")

@@ -124,6 +124,7 @@ def run(
     promise = lessons.promise
     stored = np.zeros(len(stream), bool)
     hits = wrong = seen = closed = number = 0
+    since = min(FROM, length // 4)
     window: list[bool] = []  # of the hits, whether wrong, with the requests they came at
     at_request: list[int] = []
     for number, asked in enumerate(drifting(stream, seed, length)):
@@ -163,13 +164,13 @@ def run(
                 knowledge.take(label)
         if not served:
             stored[asked] = True
-        elif number >= FROM:
+        elif number >= since:
             hits += 1
             wrong += not right
         if served:
             window.append(not right)
             at_request.append(number)
-        if number >= FROM:
+        if number >= since:
             seen += 1
             closed += limit == float("inf")
     estimate = promise.estimate()
@@ -187,13 +188,16 @@ MORE: dict[tuple[int, int], bool] = {}
 def main() -> None:
     """Run, print, and save."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--stream", type=Path, required=True, help="stream.jsonl.gz: source, prompt, cls")
+    parser.add_argument("--stream", type=Path, help="JSON lines (.gz or not): source, prompt, cls")
     parser.add_argument("--vectors", type=Path, help="where the vectors are kept for the next time")
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--length", type=int, default=LENGTH)
     parser.add_argument("--audit", type=float, default=0.02)
     parser.add_argument("--save", action="store_true")
     given = parser.parse_args()
+    if given.stream is None:
+        print("give --stream FILE: JSON lines of source, prompt and cls, as for bench_decision.py")
+        return
     stream = read(given.stream, given.vectors)
     KEYS[:] = [sha256(str(at).encode()).digest() for at in range(len(stream))]
     near, scores = Neighbours(stream.vectors), Scores(stream)

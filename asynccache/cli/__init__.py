@@ -1,6 +1,6 @@
 """The command line.
 
-``demo`` needs the extras ``cli`` and ``server``; ``search`` and ``index`` need ``semantic``.
+``demo`` needs the extras ``cli`` and ``server``; ``search``, ``index`` and ``replay`` need ``semantic``.
 """
 
 from __future__ import annotations

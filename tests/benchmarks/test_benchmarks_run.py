@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from asynccache.cli._workload import questions
 
 ROOT = Path(__file__).parents[2]
 EVERY_STORE = ("asynccache memory", "asynccache sqlite", "asynccache sqlite, cold")
@@ -18,13 +21,18 @@ OURS = {
     "bench_stampede.py": EVERY_STORE,
 }
 """The rows of ours that a benchmark must print."""
+DECISIONS = ("bench_attack.py", "bench_decision.py", "bench_decision_cost.py", "bench_promise.py")
+"""Those about the semantic decision, which time nothing but the cost."""
 SMALL = {"bench_semantic.py": ("--sizes", "60")}
 GRAPH = "2500"  # entries: few, and yet too many for every search to compare them all
 
 
 def run(script: str, *options: str) -> str:
-    command = [sys.executable, "-W", "error", f"benchmarks/{script}", "--requests", "3", "--rounds", "1"]
-    command += options
+    return started(script, "--requests", "3", "--rounds", "1", *options)
+
+
+def started(script: str, *options: str) -> str:
+    command = [sys.executable, "-W", "error", f"benchmarks/{script}", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     finished = subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=55, check=False
@@ -34,7 +42,7 @@ def run(script: str, *options: str) -> str:
 
 
 def test_every_benchmark_is_known_here() -> None:
-    assert sorted(path.name for path in ROOT.glob("benchmarks/bench_*.py")) == sorted(OURS)
+    assert sorted(path.name for path in ROOT.glob("benchmarks/bench_*.py")) == sorted({*OURS, *DECISIONS})
 
 
 @pytest.mark.parametrize("script", OURS)
@@ -63,3 +71,40 @@ def test_long_semantic_run_goes_from_an_empty_store_to_a_restart_from_its_snapsh
     assert "right answers: 1.0" in printed
     assert "recall@1, near questions: 1.0" in printed
     assert "'snapshots_loaded': 1" in printed
+
+
+@pytest.fixture
+def stream(tmp_path: Path) -> str:
+    """A stream of questions whose answers are known, from the demo's sample."""
+    rows = [
+        json.dumps({"source": intent[:1], "prompt": question, "cls": intent})
+        for question, intent in list(questions().items())[::2]
+    ]
+    path = tmp_path / "stream.jsonl"
+    path.write_text("\n".join(rows))
+    return str(path)
+
+
+@pytest.mark.parametrize("script", ["bench_decision.py", "bench_promise.py"])
+def test_a_benchmark_of_decisions_says_what_it_needs(script: str) -> None:
+    assert "--stream" in started(script)
+
+
+def test_decisions_are_compared_on_any_stream(stream: str) -> None:
+    printed = started("bench_decision.py", "--stream", stream, "--quick")
+    for policy in ("ours, max_error=0.02", "cosine 0.95", "vCache, delta 0.02"):
+        assert policy in printed
+
+
+def test_a_promise_is_watched_on_any_stream(stream: str) -> None:
+    printed = started("bench_promise.py", "--stream", stream, "--runs", "1", "--length", "200")
+    assert "1 runs of 200 requests" in printed
+
+
+def test_the_cost_of_a_decision_is_measured() -> None:
+    assert "as shipped, bundled model" in started("bench_decision_cost.py", "--quick")
+
+
+def test_attacks_are_found_and_tried() -> None:
+    printed = started("bench_attack.py", "--climbs", "1", "--cold")
+    assert " attacks with a cosine of 0.95 or more" in printed

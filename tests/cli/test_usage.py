@@ -62,7 +62,9 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert ended.value.code == 0
     printed = capsys.readouterr().out
-    assert all(f"\n    {name} " in printed for name in ("demo", "stats", "get", "search", "index", "clear"))
+    assert all(
+        f"\n    {name} " in printed for name in ("demo", "stats", "get", "search", "index", "replay", "clear")
+    )
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ TASK_MAKERS = {"create_task", "ensure_future"}
 MAY_MAKE_TASKS = {
     "asynccache/_calls/flight.py",
     "asynccache/_lifespan.py",
+    "asynccache/decision/verifier.py",
     "asynccache/embedders/_asking.py",
 }
 

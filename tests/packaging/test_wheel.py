@@ -91,9 +91,15 @@ def test_metadata_promises_what_the_project_file_says(wheel: Path, names: list[s
         "redis",
         "semantic",
         "server",
+        "training",
         "usearch",
         "uvloop",
     }
+
+
+def test_wheel_holds_the_weights_of_the_decision_and_their_notice(names: list[str]) -> None:
+    folder = "asynccache/decision/weights"
+    assert {f"{folder}/pairs.npz", f"{folder}/words.npz", f"{folder}/NOTICE.md"} <= set(names)
 
 
 def test_wheel_holds_the_embedding_model_and_its_licence(names: list[str]) -> None:
