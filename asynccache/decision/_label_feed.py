@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from asynccache._errors import BackendError, BackendUnavailable
 from asynccache._events import StageFailed
+from asynccache._judging import Label
 from asynccache._lifespan import Nursery, SharedLifespan, entered, to_its_end
 from asynccache._protocols import Labels
 
 if TYPE_CHECKING:
-    from asynccache._judging import Label
+    from asynccache._judging import Judgement, LabelKind
+    from asynccache._models import Request
     from asynccache._protocols import Backend, Driver
 
 __all__ = ["LabelFeed"]
@@ -119,6 +121,34 @@ class LabelFeed:
                 async with asyncio.timeout(self._patience):
                     await self._stored(backend)
             self.dropped += len(self._waiting)
+
+    def label(
+        self,
+        request: Request,
+        judgement: Judgement,
+        *,
+        family: bytes,
+        same: bool,
+        kind: LabelKind,
+        missed: float,
+        accepted: float,
+        at: float,
+    ) -> Label:
+        """What has become known of a judgement, as a label of this feed."""
+        return Label(
+            key=judgement.candidate.entry.key,
+            asked=request.key,
+            family=family,
+            version=judgement.version,
+            score=judgement.score,
+            calibrated=judgement.calibrated,
+            same=same,
+            kind=kind,
+            missed=missed,
+            accepted=accepted,
+            at=at,
+            origin=self.origin,
+        )
 
     def publish(self, label: Label) -> None:
         """Store a label behind the caller."""

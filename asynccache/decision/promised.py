@@ -16,7 +16,7 @@ from anyio import to_thread
 from asynccache._clock import SystemClock
 from asynccache._errors import ConfigurationError
 from asynccache._events import PromiseChanged
-from asynccache._judging import Account, Judgement, Label, Ruling
+from asynccache._judging import Account, Judgement, Ruling
 from asynccache._lifespan import SharedLifespan, entered
 from asynccache._lru import LRU
 from asynccache.decision._fairness import Fairness
@@ -209,19 +209,15 @@ class PromisedDecision:
     ) -> None:
         if not self._fair.allows(request.scope):
             missed = accepted = 0.5  # as a coin would say: it is kept, and tells nobody anything
-        label = Label(
-            key=judgement.candidate.entry.key,
-            asked=request.key,
+        label = self._feed.label(
+            request,
+            judgement,
             family=self._family(request.scope),
-            version=judgement.version,
-            score=judgement.score,
-            calibrated=judgement.calibrated,
             same=same,
             kind=kind,
             missed=missed,
             accepted=accepted,
             at=self._clock.now(),
-            origin=self._feed.origin,
         )
         self._knowledge.take(label)
         self._feed.publish(label)

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from asynccache._clock import SystemClock
-from asynccache._judging import Judgement, Label, Ruling
+from asynccache._judging import Judgement, Ruling
 from asynccache._lifespan import SharedLifespan, entered
 from asynccache._protocols import Learning
 from asynccache.decision._around import AroundDecision, refusals
@@ -87,19 +87,15 @@ class Remembering(AroundDecision):
             self.inner.learn(request, judgement, same=same, kind=kind, missed=missed, accepted=accepted)
         if kind not in ("accept", "reject"):  # only what callers say is kept here
             return
-        label = Label(
-            key=judgement.candidate.entry.key,
-            asked=request.key,
+        label = self._feed.label(
+            request,
+            judgement._replace(version=_NONE),
             family=_NONE,
-            version=_NONE,
-            score=judgement.score,
-            calibrated=judgement.calibrated,
             same=same,
             kind=kind,
             missed=missed,
             accepted=accepted,
             at=self._clock.now(),
-            origin=self._feed.origin,
         )
         self._rejections.take(label)
         self._feed.publish(label)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from asynccache._errors import ConfigurationError
 from asynccache._events import StageFailed
-from asynccache._lifespan import Nursery, SharedLifespan, entered
+from asynccache._lifespan import SharedLifespan, entered
 from asynccache._models import Alias, Entry, Response, Source
 from asynccache._protocols import Conditional
+from asynccache.stages._behind import Behind
 
 if TYPE_CHECKING:
     from asynccache._exchange import Exchange
@@ -51,8 +51,7 @@ class WriteAlias:
         self._index: Final = index
         self._least: Final = least
         self._margin: Final = margin
-        self._pending: set[asyncio.Task[None]] = set()  # each leaves by itself when done
-        self._nursery: Final = Nursery()
+        self._behind: Final = Behind(MOST_PENDING)
         self._lifespan: Final = SharedLifespan(self._opening)
 
     def lifespan(self) -> AbstractAsyncContextManager[None]:
@@ -61,13 +60,12 @@ class WriteAlias:
 
     @asynccontextmanager
     async def _opening(self) -> AsyncIterator[None]:
-        async with entered(self._backend, self._index), self._nursery.lifespan():
+        async with entered(self._backend, self._index), self._behind.lifespan():
             yield
 
     async def flush(self) -> None:
         """Wait for the aliases that are being written."""
-        if self._pending:
-            await asyncio.wait(self._pending)
+        await self._behind.finished()
 
     async def __call__(self, exchange: Exchange, /) -> Exchange:
         hit, judgement = exchange.accepted, exchange.judgement
@@ -81,14 +79,10 @@ class WriteAlias:
             and exchange.embedding is not None
             and not control.no_store
             and 0 not in (control.ttl, exchange.driver.ttl)
-            and len(self._pending) < MOST_PENDING
         ):
             alias = _alias(exchange, hit, exchange.embedding)
             generation = exchange.driver.generation
-            task = self._nursery.start(lambda: self._write(alias, exchange.driver, generation))
-            if not task.done():
-                self._pending.add(task)
-                task.add_done_callback(self._pending.discard)
+            self._behind.begin(lambda: self._write(alias, exchange.driver, generation))
         return exchange
 
     async def _write(self, alias: Entry, driver: Driver, generation: int) -> None:

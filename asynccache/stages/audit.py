@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 from asynccache._errors import ConfigurationError, ForeignError
 from asynccache._events import HitAudited, StageFailed
 from asynccache._exchange import Exchange
-from asynccache._lifespan import Nursery, SharedLifespan, entered
+from asynccache._lifespan import SharedLifespan, entered
 from asynccache._models import Response, Source
+from asynccache.stages._behind import Behind
 from asynccache.stages._comparing import Comparison
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ class Audit:
         self._per_minute: Final = per_minute
         self._random: Final = random.Random(seed)  # noqa: S311  (which hits are audited is no secret)
         self._begun: list[float] = []  # monotonic seconds of the audits within the last minute
-        self._pending: Final[set[asyncio.Task[None]]] = set()  # each leaves by itself when done
-        self._nursery: Final = Nursery()
+        self._behind: Final = Behind(AT_ONCE)
         self._lifespan: Final = SharedLifespan(self._opening)
 
     def lifespan(self) -> AbstractAsyncContextManager[None]:
@@ -79,13 +78,12 @@ class Audit:
     @asynccontextmanager
     async def _opening(self) -> AsyncIterator[None]:
         parts = (self._ask, self._write, self._decision, self._comparison.judge)
-        async with entered(*parts), self._nursery.lifespan():
+        async with entered(*parts), self._behind.lifespan():
             yield
 
     async def flush(self) -> None:
         """Wait for the audits under way."""
-        if self._pending:
-            await asyncio.wait(self._pending)
+        await self._behind.finished()
 
     async def __call__(self, exchange: Exchange, /) -> Exchange:
         hit, judgement = exchange.accepted, exchange.judgement
@@ -98,15 +96,12 @@ class Audit:
             and not exchange.request.control.only_if_cached
             and self._affordable(exchange.driver.clock.monotonic())
         ):
-            task = self._nursery.start(lambda: self._audit(exchange, judgement))
-            if not task.done():
-                self._pending.add(task)
-                task.add_done_callback(self._pending.discard)
+            self._behind.begin(lambda: self._audit(exchange, judgement))
         return exchange
 
     def _affordable(self, now: float) -> bool:
         self._begun = [at for at in self._begun if at > now - 60.0]
-        if len(self._begun) >= self._per_minute or len(self._pending) >= AT_ONCE:
+        if len(self._begun) >= self._per_minute or self._behind.full:
             return False
         self._begun.append(now)
         return True

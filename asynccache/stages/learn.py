@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
 from asynccache._events import StageFailed
-from asynccache._lifespan import Nursery, SharedLifespan, entered
+from asynccache._lifespan import SharedLifespan, entered
 from asynccache._models import Response, Source
+from asynccache.stages._behind import Behind
 from asynccache.stages._comparing import Comparison
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ class Learn:
     def __init__(self, decision: Learning, judge: AnswerEquivalence) -> None:
         self._decision: Final = decision
         self._comparison: Final = Comparison(judge)
-        self._pending: Final[set[asyncio.Task[None]]] = set()  # each leaves by itself when done
-        self._nursery: Final = Nursery()
+        self._behind: Final = Behind(MOST_PENDING)
         self._lifespan: Final = SharedLifespan(self._opening)
 
     def lifespan(self) -> AbstractAsyncContextManager[None]:
@@ -48,13 +47,12 @@ class Learn:
 
     @asynccontextmanager
     async def _opening(self) -> AsyncIterator[None]:
-        async with entered(self._decision, self._comparison.judge), self._nursery.lifespan():
+        async with entered(self._decision, self._comparison.judge), self._behind.lifespan():
             yield
 
     async def flush(self) -> None:
         """Wait for the comparisons under way."""
-        if self._pending:
-            await asyncio.wait(self._pending)
+        await self._behind.finished()
 
     async def __call__(self, exchange: Exchange, /) -> Exchange:
         judgement, answer = exchange.judgement, exchange.answer
@@ -72,12 +70,7 @@ class Learn:
         return exchange
 
     def _start(self, exchange: Exchange, judgement: Judgement, fresh: Response) -> None:
-        if len(self._pending) >= MOST_PENDING:
-            return
-        task = self._nursery.start(lambda: self._learn(exchange, judgement, fresh))
-        if not task.done():
-            self._pending.add(task)
-            task.add_done_callback(self._pending.discard)
+        self._behind.begin(lambda: self._learn(exchange, judgement, fresh))
 
     async def _learn(self, exchange: Exchange, judgement: Judgement, fresh: Response) -> None:
         judge = self._comparison.judge
