@@ -57,11 +57,22 @@ def check_options(options: DecisionOptions) -> None:
         ConfigurationError: there is no such decision, or its threshold is none.
     """
     Threshold(options.threshold, floor=options.threshold_floor)
+    if not _is_number(options.max_error) or not 0 < options.max_error < 1:
+        raise ConfigurationError(
+            f"max_error={options.max_error!r}: expected a share above 0 and below 1, as 0.02 for two wrong "
+            "in a hundred semantic hits"
+        )
+    if not _is_number(options.audit) or not 0 <= options.audit <= 1:
+        raise ConfigurationError(f"audit={options.audit!r}: expected a share of the semantic hits, 0 to 1")
     given = options.decision
     if given is None or callable(given) or isinstance(given, Decision) or given in KNOWN:
         return
     names = ", ".join(map(repr, KNOWN))
     raise ConfigurationError(f"unknown decision={given!r}; known: {names}, None, a Decision or a function")
+
+
+def _is_number(given: object) -> bool:
+    return isinstance(given, (int, float)) and not isinstance(given, bool)
 
 
 def decided(

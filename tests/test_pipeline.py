@@ -216,6 +216,8 @@ async def test_a_nan_is_refused_though_the_same_body_with_null_was_seen_before()
         ({"upstream": echo, "max_error": 0}, "max_error=0: expected a share above 0 and below 1"),
         ({"upstream": echo, "max_error": True}, "max_error=True"),
         ({"upstream": echo, "audit": 1.5}, "audit=1.5: expected a share of the semantic hits"),
+        ({"upstream": echo, "audit": "x", "decision": None}, "audit='x'"),
+        ({"upstream": echo, "max_error": 5.0, "decision": "threshold"}, "max_error=5.0"),
         ({"upstream": echo, "audits_per_minute": 0}, "audits per_minute=0"),
         ({"upstream": echo, "guards": ["names"]}, "guards: unknown 'names'; known: 'numbers'"),
         ({"stages": [Normalize()], "decision": "threshold"}, r"goes into Validate\(decision="),

@@ -59,6 +59,8 @@ def harmless(request: Request, candidate: Candidate) -> str | None:
     return "it calls a tool" if acts else None
 
 
+UNSAID: Final = "refused by the decision"
+
 ENTRY_CHECKS: Final[tuple[Check, ...]] = (belongs, fresh, tagged, replayable)
 
 
@@ -105,8 +107,10 @@ class Validate:
         accepted = ruling.accepted
         if accepted is not None and accepted not in near:
             raise StageError("the decision accepted a candidate that it was not asked about")
-        refused = (each for each in near if each is not accepted)
-        for candidate, reason in zip(refused, ruling.reasons, strict=False):
+        refused = [each for each in near if each is not accepted]
+        # Whatever a decision leaves unsaid: every refusal has a reason.
+        reasons = (*ruling.reasons[: len(refused)], *[UNSAID] * (len(refused) - len(ruling.reasons)))
+        for candidate, reason in zip(refused, reasons, strict=True):
             exchange = _rejected(exchange, reason, candidate)
         if ruling.judgement is not None:
             exchange = exchange.judged(ruling.judgement)

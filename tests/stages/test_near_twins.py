@@ -408,3 +408,15 @@ async def test_a_request_may_do_without_near_answers_whatever_decides(decision: 
         await cache.ask("a b")
         strict = await cache.ask("b a", control={"max_error": 0})
         assert strict.source is Source.UPSTREAM
+
+
+async def test_a_decision_that_gives_too_few_reasons_still_leaves_none_unsaid() -> None:
+    class Curt(FakeDecision):
+        async def rule(self, exchange: Any, candidates: Any, /) -> Any:
+            return (await super().rule(exchange, candidates))._replace(reasons=())
+
+    async with asking(FakeUpstream(), decision=Curt(lambda *_: False)) as cache:
+        await cache.ask("a b")
+        refused = await cache.ask("b a")
+        assert refused.reasons == ("refused by the decision",)
+        assert cache.stats().rejected == {"refused by the decision": 1}
