@@ -284,3 +284,22 @@ async def test_a_store_that_cannot_forget_says_so() -> None:
         outcome = await cache.ask("q")
         with pytest.raises(BackendError):
             await cache.reject(outcome)
+
+
+async def test_a_learning_decision_of_ones_own_keeps_rejections_too(tmp_path: Any) -> None:
+    options: dict[str, Any] = {
+        "backend": f"sqlite:///{tmp_path}/cache.db",
+        "embedder": FakeEmbedder(),
+        "judge": FakeJudge(),
+        "strict": True,
+    }
+    decision = FakeDecision()
+    async with CachePipeline(FakeUpstream("one"), decision=decision, **options) as cache:
+        await cache.ask("freeze my card")
+        hit = await cache.ask("my card freeze")
+        assert hit.source is Source.SEMANTIC
+        assert await cache.reject(hit)
+    assert [(lesson.same, lesson.kind) for lesson in decision.lessons] == [(False, "reject")]
+    async with CachePipeline(FakeUpstream("two"), decision=FakeDecision(), **options) as cache:
+        again = await cache.ask("my card freeze")
+        assert (again.text, again.reasons) == ("two", ("rejected before",))
