@@ -99,7 +99,7 @@ def decided(
     elif given == "threshold":
         decision = as_decision(Threshold(options.threshold, floor=options.threshold_floor))
     else:
-        assert not isinstance(given, str)  # noqa: S101  (``check_decision``)
+        assert not isinstance(given, str)  # noqa: S101  (``check_options``)
         decision = as_decision(given)
     learns = isinstance(decision, Learning)
     if not isinstance(decision, PromisedDecision):  # which keeps rejections itself

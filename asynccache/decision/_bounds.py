@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-__all__ = ["clopper_pearson", "interval", "upper"]
+__all__ = ["interval", "upper"]
 
 Z: Final = 1.959963984540054
 """Of the standard normal: 97.5 % lie below."""
@@ -49,23 +49,6 @@ def interval(mean: float, variance: float, *, outside: float = 0.05) -> tuple[fl
         return 0.0, 1.0
     a, b = mean * known, (1.0 - mean) * known
     return _beta_quantile(outside / 2, a, b), _beta_quantile(1 - outside / 2, a, b)
-
-
-def clopper_pearson(wrong: float, seen: float, *, outside: float = 0.05) -> tuple[float, float]:
-    """The interval in which a share lies, from ``wrong`` of ``seen``; (0, 1) when nothing was seen.
-
-    Clopper and Pearson (1934), for counts that need not be whole.
-
-    Args:
-        wrong: how many, 0 to ``seen``.
-        seen: of how many.
-        outside: probability, for both ends together, that the share lies outside.
-    """
-    if seen <= 0:
-        return 0.0, 1.0
-    low = 0.0 if wrong <= 0 else _beta_quantile(outside / 2, wrong, seen - wrong + 1)
-    high = 1.0 if wrong >= seen else _beta_quantile(1 - outside / 2, wrong + 1, seen - wrong)
-    return low, high
 
 
 def _beta_quantile(probability: float, a: float, b: float) -> float:

@@ -72,7 +72,7 @@ class _Scored(NamedTuple):
 class PromisedDecision:
     """Serves a near question's answer when the odds that it is right keep the promise.
 
-    A pair of questions gets a score (log odds) from the two texts and vectors, moved by what is known of
+    A pair of questions gets a score (log odds) from the two texts and their cosine, moved by what is known of
     the questions around (``local_shift``). Every miss that had a candidate teaches: was the fresh answer
     the candidate's? From these labels, and from what is known before, comes the least score at which no
     more than ``max_error`` of the hits are wrong, for each ``Scope.namespace``. Where none keeps the

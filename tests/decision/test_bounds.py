@@ -6,31 +6,20 @@ import random
 
 import pytest
 
-from asynccache.decision._bounds import clopper_pearson, interval, upper
+from asynccache.decision._bounds import interval, upper
 
 
 @pytest.mark.parametrize(
-    ("wrong", "seen", "low", "high"),
-    [  # exact intervals at 95 %, as every statistics package gives them
-        (0, 100, 0.0, 0.036217),
-        (5, 100, 0.016432, 0.112835),
-        (50, 100, 0.398321, 0.601679),
-        (1, 10, 0.002529, 0.445016),
-        (10, 10, 0.691503, 1.0),
+    ("a", "b", "low", "high"),
+    [  # 2.5 % and 97.5 % of Beta(a, b), as every statistics package gives them
+        (1, 1, 0.025, 0.975),
+        (2, 1, 0.158114, 0.987421),  # of x squared: the roots
+        (1, 2, 0.012579, 0.841886),
     ],
 )
-def test_clopper_and_pearson(wrong: int, seen: int, low: float, high: float) -> None:
-    assert clopper_pearson(wrong, seen) == pytest.approx((low, high), abs=2e-6)
-
-
-def test_nothing_seen_says_nothing() -> None:
-    assert clopper_pearson(0, 0) == (0.0, 1.0)
-
-
-def test_counts_need_not_be_whole() -> None:
-    low, high = clopper_pearson(2.4, 300)
-    assert clopper_pearson(2, 300)[1] < high < clopper_pearson(3, 300)[1]
-    assert clopper_pearson(2, 300)[0] < low < clopper_pearson(3, 300)[0]
+def test_the_interval_is_that_of_the_beta_distribution(a: int, b: int, low: float, high: float) -> None:
+    mean = a / (a + b)
+    assert interval(mean, mean * (1 - mean) / (a + b + 1)) == pytest.approx((low, high), abs=2e-6)
 
 
 def test_the_upper_bound_is_near_the_exact_one_for_rare_things() -> None:
