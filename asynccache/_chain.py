@@ -13,14 +13,17 @@ from asynccache._driver import stage_name
 from asynccache._errors import ConfigurationError, EmbedderUnavailable
 from asynccache._express import Express
 from asynccache._keys import Keyring
+from asynccache._models import Consistency
 from asynccache._origin import origin_of
 from asynccache._protocols import (
     Backend,
     Clock,
     Comparing,
     Embedder,
+    Flights,
     Instant,
     Learning,
+    Searching,
     SemanticIndex,
     Stage,
     Upstream,
@@ -33,6 +36,7 @@ from asynccache.stages import (
     Audit,
     ExactLookup,
     Learn,
+    Leased,
     MissHandler,
     Normalize,
     SemanticLookup,
@@ -103,6 +107,7 @@ def assembled(
     history: str,
     abandoned: Literal["close", "finish"],
     max_request_bytes: int,
+    consistency: Consistency,
     clock: Clock,
 ) -> Assembled:
     """The parts that a pipeline's arguments ask for; see ``CachePipeline``. Opens nothing.
@@ -111,6 +116,8 @@ def assembled(
         ConfigurationError: naming the option that cannot work.
     """
     check_options(deciding)
+    if consistency not in ("eventual", "strong"):
+        raise ConfigurationError(f"unknown consistency={consistency!r}; known: 'eventual', 'strong'")
     if (upstream is None) == (stages is None):
         raise ConfigurationError(
             "upstream: give either an upstream (a base URL, an Upstream or an async callable) or "
@@ -150,6 +157,7 @@ def assembled(
         normalize=normalize,
         abandoned=abandoned,
         semantic=tier if isinstance(tier, Semantic) else None,
+        consistency=consistency,
     )
     return Assembled(store, normalize.keyring, chain, tier)
 
@@ -171,9 +179,10 @@ def semantic(
     embedding = as_embedder(embedder)
     if find_spec("numpy") is None:
         return EmbedderUnavailable('the semantic tier needs numpy; pip install "asynccache[semantic]"')
+    own = backend.semantic_index() if isinstance(backend, Searching) else None
     return Semantic(
         embedding,
-        BackendIndex(backend, max_bytes=max_index_bytes, clock=clock),
+        BackendIndex(backend, max_bytes=max_index_bytes, clock=clock) if own is None else own,
         decided(options, backend=backend, embedder=embedding, upstream=upstream, clock=clock),
         options.audit,
         options.audits_per_minute,
@@ -187,12 +196,15 @@ def standard(
     normalize: Normalize,
     abandoned: Literal["close", "finish"],
     semantic: Semantic | None = None,
+    consistency: Consistency = "eventual",
 ) -> Chain:
     """The standard chain.
 
     Each lookup has its validator behind it. The writer, and behind it what learns, sit inside the single
     flight, so that an answer is stored once and whoever asked for it may leave meanwhile. The last
     miss-handler answers when a failure of the cache kept all others from it.
+
+    There is no short way where every hit is to be confirmed.
     """
     find_dialect("chat.completions")  # imported now, rather than while the first caller waits
     asking = MissHandler(upstream)
@@ -228,8 +240,12 @@ def standard(
             behind = (*behind, audit)
             inner = (*inner, Learn(decision, judge))
         twins = decision if isinstance(decision, Comparing) else None
-    flight = SingleFlight(*inner, abandoned=abandoned, near=twins)
-    express = Express(normalize.keyring, backend, ENTRY_CHECKS) if isinstance(backend, Instant) else None
+    if isinstance(backend, Flights):
+        inner = (Leased(*inner, flights=backend),)
+    flight = SingleFlight(*inner, abandoned=abandoned, near=twins, feed=backend)
+    express: Express | None = None
+    if isinstance(backend, Instant) and consistency == "eventual":
+        express = Express(normalize.keyring, backend, ENTRY_CHECKS)
     return Chain(
         (normalize, exact, validate, *near, *behind, flight, asking),
         express,

@@ -23,6 +23,7 @@ accidents, not forgers; ``decode`` survives forged bytes too, but believes them.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from hashlib import sha256
 from math import isfinite
 from struct import Struct
@@ -33,7 +34,7 @@ import orjson
 from asynccache._errors import CorruptEntry
 from asynccache._models import Alias, Cost, Embedding, Entry, Response
 
-__all__ = ["check_embedding", "decode", "encode"]
+__all__ = ["KEY_AT", "check_embedding", "decode", "encode"]
 
 _MAGIC: Final = b"AE"
 _FORMAT: Final = 2
@@ -46,6 +47,8 @@ _PREFIX: Final = Struct(">2sBB32s32s5I")
 _LENGTH: Final = Struct(">I")
 _ALIAS: Final = Struct(">32sd16s")
 _TAG: Final = 16
+KEY_AT: Final = 4
+"""Where the key stands in the stored form, in every format."""
 
 _ID: Final = 32
 _SPACE: Final = 16
@@ -128,7 +131,8 @@ def _finite(*numbers: float) -> bool:
 
 
 def _header(entry: Entry) -> bytes:
-    if not _well_typed(entry):  # what is stored must be readable
+    told = entry.dialect, entry.created_at, entry.ttl, entry.question, entry.tags, entry.version, entry.cost
+    if not _well_typed(*told):  # what is stored must be readable
         raise ValueError("a field of the entry has the wrong type")
     if not _finite(entry.created_at, entry.ttl or 0, entry.cost.seconds):  # JSON would turn them into null
         raise ValueError("created_at, ttl and cost.seconds must be finite")
@@ -162,8 +166,13 @@ def _compress(plain: bytes) -> tuple[bytes, int]:
     return plain, 0
 
 
-def decode(data: bytes, *, key: bytes) -> Entry:
+def decode(data: bytes, *, key: bytes, generation: int | None = None) -> Entry:
     """The entry stored as ``data``, which must be that of ``key``.
+
+    Args:
+        data: what ``encode`` made.
+        key: of the entry.
+        generation: what the store knows of it; no part of ``data``.
 
     Raises:
         CorruptEntry: the bytes are not, or no longer, what ``encode`` made of an entry with this
@@ -201,11 +210,12 @@ def decode(data: bytes, *, key: bytes) -> Entry:
         _refuse("its lengths do not add up")
     return _entry(
         data[_PREFIX.size : body_at],
-        key=own_key,
-        partition=partition,
-        response=Response(data[body_at:frames_at], _split(frames)),
-        embedding=_embedding(data[embedding_at:alias_at]) if flags & _EMBEDDED and version > 1 else None,
-        alias=_alias(data[alias_at:end]) if flags & _ALIASED else None,
+        own_key,
+        partition,
+        Response(data[body_at:frames_at], _split(frames) if frames else ()),
+        _embedding(data[embedding_at:alias_at]) if flags & _EMBEDDED and version > 1 else None,
+        _alias(data[alias_at:end]) if flags & _ALIASED else None,
+        generation,
     )
 
 
@@ -250,50 +260,54 @@ def _split(block: bytes) -> tuple[bytes, ...]:
     return tuple(frames)
 
 
-def _entry(
+def _entry(  # noqa: PLR0917  (keywords would cost a hit more than they say)
     header: bytes,
-    *,
     key: bytes,
     partition: bytes,
     response: Response,
     embedding: Embedding | None,
     alias: Alias | None,
+    generation: int | None,
 ) -> Entry:
     try:
         fields: dict[str, Any] = orjson.loads(header)
         prompt, completion, seconds = fields["cost"]
         tags: list[str] = fields["tags"]
-        entry = Entry(
-            key=key,
-            partition=partition,
-            dialect=fields["dialect"],
-            response=response,
-            created_at=fields["created"],
-            ttl=fields["ttl"],
-            question=fields["question"],
-            tags=tuple(tags),
-            version=fields["version"],
-            cost=Cost(prompt, completion, seconds),
-            embedding=embedding,
-            alias=alias,
-        )
+        dialect, created_at, ttl = fields["dialect"], fields["created"], fields["ttl"]
+        question, version = fields["question"], fields["version"]
+        cost = Cost(prompt, completion, seconds)
     except (ValueError, TypeError, KeyError):
         _refuse("its header is not readable")
-    if type(tags) is not list or not _well_typed(entry):
+    if type(tags) is not list or not _well_typed(dialect, created_at, ttl, question, tags, version, cost):
         _refuse("its header is not readable")
-    return entry
+    return Entry.of(
+        key,
+        partition,
+        dialect,
+        response,
+        created_at,
+        ttl,
+        question,
+        tuple(tags),
+        version,
+        cost,
+        embedding,
+        alias,
+        generation,
+    )
 
 
-def _well_typed(entry: Entry) -> bool:
+def _well_typed(  # noqa: PLR0917  (as above)
+    dialect: Any, created_at: Any, ttl: Any, question: Any, tags: Sequence[Any], version: Any, cost: Cost
+) -> bool:
     """True when the header's fields have their JSON types (``type``: to ``isinstance``, True is a number)."""
-    cost = entry.cost
     return (
-        type(entry.dialect) is str
-        and type(entry.created_at) in _NUMBER
-        and (entry.ttl is None or type(entry.ttl) in _NUMBER)
-        and (entry.question is None or type(entry.question) is str)
-        and (entry.version is None or type(entry.version) is str)
-        and all(type(tag) is str for tag in entry.tags)
+        type(dialect) is str
+        and type(created_at) in _NUMBER
+        and (ttl is None or type(ttl) in _NUMBER)
+        and (question is None or type(question) is str)
+        and (version is None or type(version) is str)
+        and (not tags or all(type(tag) is str for tag in tags))
         and type(cost.prompt_tokens) is int
         and type(cost.completion_tokens) is int
         and type(cost.seconds) in _NUMBER

@@ -118,6 +118,12 @@ def _abandoned(value: Any) -> str:
     return str(value)
 
 
+def _consistency(value: Any) -> str:
+    if value not in ("eventual", "strong"):
+        raise _UnfitError
+    return str(value)
+
+
 def _flag(value: Any) -> bool:
     if not isinstance(value, bool):
         raise _UnfitError
@@ -230,6 +236,7 @@ _OPTIONS: Final[Mapping[str, _Option]] = {
     ),
     "threshold_floor": _Option(_cosine, "a cosine from 0 to 1", _read_number),
     "history": _Option(_history, "'equal', 'ignore' or 'last:n'"),
+    "consistency": _Option(_consistency, "'eventual' or 'strong'"),
     "strict": _Option(_flag, "true or false", _read_flag),
 }
 """The arguments of ``CachePipeline`` that are data. The others (stages, hooks, a clock …) are code."""

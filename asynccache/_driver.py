@@ -34,7 +34,7 @@ from asynccache._models import Source
 from asynccache._stream import Stream
 
 if TYPE_CHECKING:
-    from asynccache._models import Mode
+    from asynccache._models import Consistency, Mode
     from asynccache._protocols import Clock, Hook, Stage
 
 __all__ = ["Counts", "StageDriver", "stage_name"]
@@ -94,13 +94,23 @@ class StageDriver:
         ttl: default seconds an answer may be served; None never expires.
         strict: True lets failures of stages reach the caller.
         hooks: called for every event; without any, failures of the cache are logged through structlog.
+        consistency: of requests that ask for none.
     """
 
-    def __init__(self, *, clock: Clock, ttl: float | None, strict: bool, hooks: tuple[Hook, ...]) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        ttl: float | None,
+        strict: bool,
+        hooks: tuple[Hook, ...],
+        consistency: Consistency = "eventual",
+    ) -> None:
         self.clock = clock
         self.ttl = ttl
         self.strict = strict
         self.generation = 0
+        self.consistency: Consistency = consistency
         self.counts: Final = Counts()
         self._hooks: Final = hooks or (_failure_log(),)
         self._watched: Final = bool(hooks)  # whether anyone wants an event for each answered request

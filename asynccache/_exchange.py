@@ -29,7 +29,7 @@ class Asked(NamedTuple):
 
 
 _NO_NOTES: Final[Mapping[str, Any]] = MappingProxyType({})
-_UNTOUCHED: Final = ((), None, None, None, (), None, _NO_NOTES)
+_UNTOUCHED: Final = ((), None, None, None, (), None, _NO_NOTES, None)
 """What stands behind ``accepted`` in an exchange that no stage has touched."""
 
 
@@ -67,6 +67,16 @@ class Exchange(NamedTuple):
     """What the semantic decision thought of the best candidate; None while nothing was decided."""
     notes: Mapping[str, Any] = _NO_NOTES
     """For custom stages to pass values to later ones."""
+    since: int | None = None
+    """The fill token: what is stored for this request is void if it, or a tag of it, was invalidated after.
+
+    Set by ``ExactLookup`` from a ``Feed``'s ``position``; None where there is none.
+    """
+
+    @property
+    def strong(self) -> bool:
+        """Whether nothing may be served that another process has replaced or removed before."""
+        return (self.request.control.consistency or self.driver.consistency) == "strong"
 
     @classmethod
     def answered(
@@ -83,6 +93,10 @@ class Exchange(NamedTuple):
     def proposing(self, *candidates: Candidate) -> Exchange:
         """Add candidates behind those already proposed."""
         return _new_tuple(Exchange, (*self[:4], self[4] + candidates, *self[5:]))
+
+    def looked_up(self, since: int, *candidates: Candidate) -> Exchange:
+        """Take the fill token, and add candidates behind those already proposed."""
+        return _new_tuple(Exchange, (*self[:4], self[4] + candidates, *self[5:-1], since))
 
     def rejecting(self, reason: str, candidate: Candidate | None = None) -> Exchange:
         """Note a reason; drop the candidate it is about (None drops none)."""

@@ -11,12 +11,17 @@ from asynccache._errors import InvalidRequest
 
 __all__ = [
     "Alias",
+    "Boarding",
     "Candidate",
+    "Change",
+    "Changes",
     "Chunk",
+    "Consistency",
     "Control",
     "Cost",
     "Embedding",
     "Entry",
+    "FlightLog",
     "History",
     "Mode",
     "Neighbour",
@@ -38,6 +43,9 @@ Mode = Literal["fetch", "stream"]
 History: TypeAlias = 'Literal["equal", "ignore"] | int'
 """What of a conversation must be equal for a semantic hit: all of it, nothing but the instructions, or
 the instructions and so many messages before the question."""
+
+Consistency: TypeAlias = Literal["eventual", "strong"]
+"""Whether a stored answer may be served that another process has just replaced or removed."""
 
 _V = TypeVar("_V", "Scope", "Control")
 
@@ -143,6 +151,7 @@ class Control:
             it, and lower it down to the pipeline's ``threshold_floor``. For ``decision="threshold"``.
         max_error: share of semantic hits that may be wrong, 0 to 1; None takes the pipeline's. A request
             may lower it; a larger one than the pipeline's counts as the pipeline's. 0: no semantic hits.
+        consistency: ``"eventual"`` or ``"strong"``, see ``CachePipeline``; None takes the pipeline's.
     """
 
     ttl: float | None = None
@@ -154,6 +163,7 @@ class Control:
     version: str | None = None
     threshold: float | None = None
     max_error: float | None = None
+    consistency: Consistency | None = None
 
     def __post_init__(self) -> None:
         _check_seconds("control.ttl", self.ttl)
@@ -169,6 +179,10 @@ class Control:
         _check_text("control.version", self.version)
         _check_share("control.threshold", self.threshold)
         _check_share("control.max_error", self.max_error)
+        if self.consistency not in (None, "eventual", "strong"):
+            raise InvalidRequest(
+                "control.consistency", f"expected 'eventual', 'strong' or None, got {self.consistency!r}"
+            )
 
     @classmethod
     def of(cls, given: Control | Mapping[str, Any] | None) -> Control:
@@ -311,6 +325,9 @@ class Entry:
         embedding: the question's vector, or None. A backend's ``get`` may leave it out: it is read
             through ``scan`` and ``Vectors``.
         alias: set when this is no answer but a signpost to one; ``response`` is empty then.
+        generation: number of the change that stored it, where the backend has a ``Feed``; None elsewhere,
+            and before it is stored. The store's knowledge, no part of what is stored: entries that differ
+            in nothing else are equal.
     """
 
     key: bytes
@@ -325,14 +342,27 @@ class Entry:
     cost: Cost = Cost()
     embedding: Embedding | None = None
     alias: Alias | None = None
+    generation: int | None = field(default=None, compare=False)
 
     @property
     def expires_at(self) -> float:
         """Seconds since the epoch; infinity when the entry never expires."""
         return float("inf") if self.ttl is None else self.created_at + self.ttl
 
+    @classmethod
+    def of(cls, *values: Any) -> Entry:
+        """An entry of all its fields in order, none left out: for a store, which makes one for every hit."""
+        made = object.__new__(cls)
+        # The slots set directly cost half of what a frozen __init__ does.
+        for put, value in zip(_SLOTS_OF_ENTRY, values, strict=True):
+            put(made, value)
+        return made
+
     def __repr__(self) -> str:
         return f"<Entry {self.key.hex()[:8]} {self.response!r}>"
+
+
+_SLOTS_OF_ENTRY: Final = tuple(getattr(Entry, each.name).__set__ for each in fields(Entry))
 
 
 class Candidate(NamedTuple):
@@ -398,6 +428,53 @@ class VectorChanges(NamedTuple):
     """Whether there is more at once."""
     gap: bool = False
     """True when the cursor is too old or foreign: what happened since is not known any more."""
+
+
+class Change(NamedTuple):
+    """A key whose entry was stored, replaced or removed."""
+
+    key: bytes
+    number: int
+    """Of the change. Of one key, a later change has a larger number."""
+
+    def __repr__(self) -> str:
+        return f"<Change {self.key.hex()[:8]} {self.number}>"
+
+
+class Changes(NamedTuple):
+    """What has changed after a cursor, in order."""
+
+    changes: list[Change]
+    cursor: int
+    """After which to go on."""
+    more: bool
+    """Whether there is more at once."""
+    gap: bool = False
+    """True when it is not known any more what happened since: then anything may have changed."""
+
+
+class Boarding(NamedTuple):
+    """What a process was told that wants the answer to a question others may be asking."""
+
+    number: int
+    """Of the flight: a later flight of the same question has a larger one. 0 when ``alone``."""
+    leads: bool
+    """Whether this process asks the upstream, for all."""
+    alone: bool = False
+    """True when answers to this question could not be shared lately: everybody asks at once."""
+
+
+class FlightLog(NamedTuple):
+    """What the leader of a flight has written down so far."""
+
+    frames: list[bytes]
+    """Those after the place that was asked about, in order."""
+    place: int
+    """After which to go on."""
+    end: str | None
+    """How it ended, in the leader's word; None while it has not."""
+    led: bool
+    """Whether its leader still holds the lease."""
 
 
 class VectorGroup(NamedTuple):

@@ -27,7 +27,7 @@ from asynccache._errors import (
 from asynccache._events import SemanticTierChanged
 from asynccache._exchange import Exchange
 from asynccache._lifespan import entered
-from asynccache._models import Control, Mode, Request, Response, Scope
+from asynccache._models import Consistency, Control, Mode, Request, Response, Scope
 from asynccache._outcome import Outcome, Prices
 from asynccache._protocols import AnswerEquivalence, Backend, Check, Clock, Decision, Hook, Stage, Taggable
 from asynccache._requests import ControlLike, Requests, ScopeLike
@@ -106,6 +106,13 @@ class CachePipeline:
             (the instructions only).
         abandoned: what happens to an upstream call nobody waits for any more: ``"close"`` or ``"finish"``.
         max_request_bytes: largest request body, in bytes of JSON. Default 16 MiB.
+        consistency: what of the changes that other processes make to a store they share is seen.
+            ``"eventual"``, the default: a memory in front of the store is told of them, some milliseconds
+            after the fact with Redis, up to a second with SQLite; while the store cannot be reached it
+            serves on for at most its ``memory_ttl``. ``"strong"``: nothing is served or shared that was
+            replaced or removed before the request came, for a round trip to the store on every hit; when
+            that fails, the upstream is asked. A request may say otherwise (``control.consistency``). With a
+            store that no feed tells of, it makes no difference.
         clock: time, for tests.
 
     Raises:
@@ -140,6 +147,7 @@ class CachePipeline:
         history: str = "equal",
         abandoned: Literal["close", "finish"] = "close",
         max_request_bytes: int = 16 * 2**20,
+        consistency: Consistency = "eventual",
         clock: Clock | None = None,
     ) -> None:
         clock = SystemClock() if clock is None else clock
@@ -165,6 +173,7 @@ class CachePipeline:
             history=history,
             abandoned=abandoned,
             max_request_bytes=max_request_bytes,
+            consistency=consistency,
             clock=clock,
         )
         self._backend: Final = parts.backend
@@ -183,6 +192,7 @@ class CachePipeline:
             ttl=_option(lambda: Control(ttl=ttl)).ttl,
             strict=strict,
             hooks=tuple(hooks),
+            consistency=consistency,
         )
         self._turn: Final = LoopTurn()
         self._opened: AsyncExitStack | None = None
@@ -366,7 +376,8 @@ class CachePipeline:
         forgotten with it.
 
         Answers that this pipeline's upstream is making at this moment are neither stored nor shared with
-        later requests; other pipelines on the same store may still store theirs.
+        later requests. Those that other pipelines on the same store are making are not stored either, where
+        the store has a feed; elsewhere they may be.
 
         Returns:
             How many entries were removed.

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 if TYPE_CHECKING:
+    from asyncio import Future
     from pathlib import Path
 
     import numpy as np
@@ -16,10 +17,14 @@ if TYPE_CHECKING:
     from asynccache._exchange import Exchange
     from asynccache._judging import Account, AnswerPair, Judgement, Label, LabelKind, LabelPage, Ruling
     from asynccache._models import (
+        Boarding,
         Candidate,
+        Changes,
+        Consistency,
         Cost,
         Embedding,
         Entry,
+        FlightLog,
         History,
         Neighbour,
         Request,
@@ -39,17 +44,21 @@ __all__ = [
     "Clock",
     "Comparing",
     "Conditional",
+    "Confirming",
     "Decision",
     "Dialect",
     "Driver",
     "Embedder",
+    "Feed",
     "Fingerprinted",
+    "Flights",
     "Hook",
     "Instant",
     "Labels",
     "Learning",
     "Managed",
     "Measurable",
+    "Searching",
     "SemanticIndex",
     "Stage",
     "Taggable",
@@ -108,6 +117,8 @@ class Driver(Protocol):
     """True lets failures of stages reach the caller (tests)."""
     generation: int
     """Grows with every invalidation: an answer asked for in an older one is never stored or shared."""
+    consistency: Consistency
+    """That of requests which ask for none; see ``Exchange.strong``."""
 
     async def run(self, exchange: Exchange, stages: Sequence[Stage]) -> Exchange:
         """Run inner stages under the pipeline's failure policy (for a stage that holds stages)."""
@@ -252,6 +263,113 @@ class Labels(Protocol):
         ...
 
 
+@runtime_checkable
+class Feed(Protocol):
+    """A backend that numbers its changes and tells them to every process that shares it.
+
+    Its ``get`` and ``get_many`` return entries with their ``generation``. Numbers of different keys need
+    not be comparable.
+    """
+
+    def position(self, key: bytes) -> int:
+        """A fill token: every invalidation of that key, or of a tag, that begins later has a larger number.
+
+        At hand, without asking the store: what the last look at it has told, at least one that has found
+        nothing under that key. It may be older than need be; 0 while nothing is known.
+        """
+        ...
+
+    async def fill(self, entry: Entry, *, since: int | None) -> Future[int | None]:
+        """As ``put``, unless the key or one of the entry's tags was invalidated after a position.
+
+        Returns once the entry is accepted, as ``put`` does. The future has its generation once it is stored,
+        or None when it was voided; or a BackendError. It is the store's and must not be cancelled.
+
+        Args:
+            entry: what to store.
+            since: from ``position``, before the answer was asked for; None stores in any case. One that is
+                too old to tell voids the entry.
+        """
+        ...
+
+    async def generations(self, keys: Sequence[bytes]) -> list[int | None]:
+        """The generation of what is stored under each key now; None for nothing."""
+        ...
+
+    async def voided(self, key: bytes, tags: Collection[str], since: int) -> bool:
+        """Whether that key or one of the tags was invalidated after a position, as far as it can be told."""
+        ...
+
+    async def changes(self, after: int | None) -> Changes:
+        """What has changed after a cursor; None: nothing, but where the end is now.
+
+        Cursors belong to one store: they outlive its processes where it does. They are no positions.
+        """
+        ...
+
+    async def news(self, seconds: float) -> None:
+        """Return when something may have changed, after so many seconds at the latest."""
+        ...
+
+
+@runtime_checkable
+class Confirming(Protocol):
+    """A backend that may serve what others have replaced meanwhile, unless asked not to."""
+
+    async def confirmed(self, keys: Sequence[bytes]) -> list[Entry | None]:
+        """As ``get_many``, of entries that the store behind it holds at this moment."""
+        ...
+
+
+@runtime_checkable
+class Flights(Protocol):
+    """A backend through which processes agree on who asks the upstream, and hand on the answer as it comes.
+
+    A flight is known by bytes of which the first 32 are the question's key. Best effort: two may come to lead
+    at once when the store fails.
+    """
+
+    async def board(self, flight: bytes, *, key: bytes, tags: Collection[str], seconds: float) -> Boarding:
+        """Take the lead of a flight for so many seconds, or follow the one who has it.
+
+        A flight that began before its key or one of the tags was invalidated is followed by nobody.
+        """
+        ...
+
+    async def renew(self, flight: bytes, number: int, *, seconds: float) -> bool:
+        """Hold the lead for so many seconds from now; whether it still is this process's."""
+        ...
+
+    async def append(
+        self,
+        flight: bytes,
+        number: int,
+        frames: Sequence[bytes],
+        *,
+        end: str | None = None,
+        alone: float = 0.0,
+    ) -> bool:
+        """Write down what the leader has got; whether it still leads (otherwise nothing is written).
+
+        Args:
+            flight: which.
+            number: of the boarding.
+            frames: in order.
+            end: how it ended: gives the lead back; the log is kept for a few seconds more. ``"whole"``: also
+                keeps the flight open for a moment to those who were already looking for the answer.
+            alone: with ``end``, seconds for which nobody is to wait for this question.
+        """
+        ...
+
+    async def log(self, flight: bytes, number: int, *, after: int) -> FlightLog:
+        """What is written down after a place; 0 is the beginning."""
+        ...
+
+    async def flight_news(self, flight: bytes, seconds: float) -> None:
+        """Return when there may be something new of a flight, after so many seconds at the latest."""
+        ...
+
+
 class Embedder(Protocol):
     """Turns texts into vectors. Raises EmbedderError and nothing else."""
 
@@ -333,6 +451,15 @@ class SemanticIndex(Protocol):
 
     def forget(self, partition: bytes, keys: Collection[bytes]) -> None:
         """Let go of entries that are not in the store any more."""
+        ...
+
+
+@runtime_checkable
+class Searching(Protocol):
+    """A backend that can find near questions itself."""
+
+    def semantic_index(self) -> SemanticIndex | None:
+        """Its own index; None: it is to be built from what it holds, as for other backends."""
         ...
 
 

@@ -38,6 +38,12 @@ _ENTRY_POINTS: Final = "asynccache.backends"
 # for those who ask for them.
 _BUILT_IN_BACKENDS: Final = {
     "memory": "asynccache.backends.memory:from_url",
+    "redis": "asynccache.backends._redis_url:from_url",
+    "redis+cluster": "asynccache.backends._redis_url:from_url",
+    "redis+sentinel": "asynccache.backends._redis_url:from_url",
+    "rediss": "asynccache.backends._redis_url:from_url",
+    "rediss+cluster": "asynccache.backends._redis_url:from_url",
+    "rediss+sentinel": "asynccache.backends._redis_url:from_url",
     "sqlite": "asynccache.backends._sqlite_url:from_url",
 }
 _BUILT_IN_DIALECTS: Final = {"chat.completions": "asynccache.dialects.chat:ChatCompletions"}

@@ -27,12 +27,14 @@ class BackendURL:
         netloc: host, port and credentials as written; "" when absent.
         path: percent-decoded, with its leading slash; "" when absent.
         options: the query, percent-decoded, each name once.
+        secret: a password that did not come with the URL; None for none.
     """
 
     scheme: str
     netloc: str
     path: str
     options: Mapping[str, str]
+    secret: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> BackendURL:

@@ -75,6 +75,7 @@ def test_file_holds_every_option_in_the_constructors_types(workplace: Path) -> N
         abandoned = "finish"
         max_index_bytes = "1GiB"
         max_request_bytes = "16MB"
+        consistency = "strong"
         strict = true
         decision = "threshold"
         max_error = 0.05
@@ -102,6 +103,7 @@ def test_file_holds_every_option_in_the_constructors_types(workplace: Path) -> N
         "abandoned": "finish",
         "max_index_bytes": 2**30,
         "max_request_bytes": 16_000_000,
+        "consistency": "strong",
         "strict": True,
         "decision": "threshold",
         "max_error": 0.05,
@@ -131,6 +133,7 @@ def test_variables_hold_every_option_as_text() -> None:
             "ASYNCCACHE_ABANDONED": "close",
             "ASYNCCACHE_MAX_INDEX_BYTES": "1048576",
             "ASYNCCACHE_MAX_REQUEST_BYTES": "1024",
+            "ASYNCCACHE_CONSISTENCY": "eventual",
             "ASYNCCACHE_PRICES": '{"m": [1, 2.5]}',
             "ASYNCCACHE_STRICT": "No",
             "ASYNCCACHE_DECISION": "none",
@@ -156,6 +159,7 @@ def test_variables_hold_every_option_as_text() -> None:
         "abandoned": "close",
         "max_index_bytes": 2**20,
         "max_request_bytes": 1024,
+        "consistency": "eventual",
         "prices": {"m": (1, 2.5)},
         "strict": False,
         "decision": None,
@@ -228,6 +232,8 @@ def test_options_that_are_code_are_not_taken_from_a_file(workplace: Path) -> Non
         ("default_model = 5", "default_model"),
         ("abandoned = 'keep'", "abandoned"),
         ("abandoned = ['close']", "abandoned"),
+        ("consistency = 'weak'", "consistency"),
+        ("consistency = ['strong']", "consistency"),
         ("max_request_bytes = 0", "max_request_bytes"),
         ("max_request_bytes = '16 lightyears'", "max_request_bytes"),
         ("max_request_bytes = 1.5", "max_request_bytes"),

@@ -13,14 +13,16 @@ if __name__ != "asynccache.backends":
 if TYPE_CHECKING:
     from asynccache._url import BackendURL
     from asynccache.backends.memory import MemoryBackend
+    from asynccache.backends.redis import RedisBackend
     from asynccache.backends.sqlite import SqliteBackend
     from asynccache.backends.tiered import Tiered
 
-__all__ = ["BackendURL", "MemoryBackend", "SqliteBackend", "Tiered"]
+__all__ = ["BackendURL", "MemoryBackend", "RedisBackend", "SqliteBackend", "Tiered"]
 
 _HOMES: Final = {
     "BackendURL": "asynccache._url",
     "MemoryBackend": "asynccache.backends.memory",
+    "RedisBackend": "asynccache.backends.redis",
     "SqliteBackend": "asynccache.backends.sqlite",
     "Tiered": "asynccache.backends.tiered",
 }

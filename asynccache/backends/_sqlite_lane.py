@@ -57,6 +57,7 @@ class Lane:
         between: called in the thread after each batch, with the connection and whether no work is
             waiting; returns True to be called again.
         at_end: called in the thread when the lane has been closed.
+        settled: called on the loop after each batch, when its callers have their answers.
     """
 
     def __init__(
@@ -67,12 +68,14 @@ class Lane:
         run: Callable[[sqlite3.Connection, Sequence[Call]], list[Outcome]],
         between: Callable[[sqlite3.Connection, bool], bool] | None = None,
         at_end: Callable[[], None] | None = None,
+        settled: Callable[[], None] | None = None,
     ) -> None:
         self._file: Final = file
         self._read_only: Final = read_only
         self._run: Final = run
         self._between: Final = between
         self._at_end: Final = at_end
+        self._settled: Final = settled
         self._waiting: deque[Call] = deque()  # the loop appends, the thread takes
         # Changed on the loop only:
         self._loop: asyncio.AbstractEventLoop | None = None  # of those waiting
@@ -235,6 +238,8 @@ class Lane:
                 future.set_result(result)
             else:
                 future.set_exception(error)
+        if self._settled is not None and settled:
+            self._settled()
         if self._waiting:
             self.nudge()
 

@@ -13,11 +13,13 @@ from asynccache._codec import decode, encode
 from asynccache._errors import BackendError, BackendUnavailable, CorruptEntry
 from asynccache._models import Entry
 from asynccache.backends._same_entry import same_entry
+from asynccache.backends._sqlite_changes import ChangeRows
 from asynccache.backends._sqlite_labels import LabelRows
 from asynccache.backends._sqlite_vectors import DamagedVector, VectorRows, embedding_of
+from asynccache.backends._sqlite_voids import of_key, of_tag
 from asynccache.backends._stored_vector import encode_vector
 
-__all__ = ["CHUNK", "SCAN", "SCAN_PARTITION", "Damaged", "Page", "Place", "Rows"]
+__all__ = ["CHUNK", "SCAN", "SCAN_PARTITION", "Damaged", "Missing", "Page", "Place", "Rows"]
 
 CHUNK: Final = 256
 """Rows deleted or read in one go: a few milliseconds during which others wait."""
@@ -40,6 +42,13 @@ class Damaged(NamedTuple):
     def remove(self, connection: sqlite3.Connection) -> None:
         """Delete the row unless it has been replaced since it was read."""
         connection.execute("DELETE FROM entries WHERE key = ? AND value = ?", (self.key, self.value))
+
+
+class Missing(NamedTuple):
+    """Nothing live was found."""
+
+    position: int
+    """What was invalidated by then has no larger number."""
 
 
 Place: TypeAlias = "tuple[float, int]"
@@ -67,21 +76,21 @@ class Rows:
         self._trim_to: Final = max_bytes * 9 // 10  # leaves puts some room before they must evict themselves
         self.vectors: Final = VectorRows(max_bytes=max_bytes)
         self.labels: Final = LabelRows(max_bytes=max_bytes)
+        self.changes: Final = ChangeRows(max_bytes=max_bytes)
         self.evictions = 0  # both counters: changed by the writer's thread only
         self.expired = 0
 
-    def get(self, connection: sqlite3.Connection, key: bytes, now: float) -> Entry | Damaged | None:
+    def look(self, connection: sqlite3.Connection, key: bytes, now: float) -> Entry | Damaged | Missing:
         """The live entry under ``key``."""
-        row = connection.execute(
-            "SELECT value FROM entries WHERE key = ? AND expires_at > ?", (key, now)
-        ).fetchone()
-        return None if row is None else _live(key, row[0], now)
+        found = _found(connection, key, now)
+        return found if found is not None else Missing(self.changes.voids.newest(connection))
 
-    def get_many(
+    def look_at_many(
         self, connection: sqlite3.Connection, keys: Sequence[bytes], now: float
-    ) -> list[Entry | Damaged | None]:
-        """The live entries under ``keys``, in their order."""
-        return [self.get(connection, key, now) for key in keys]
+    ) -> tuple[list[Entry | Damaged | None], Missing | None]:
+        """The live entries under ``keys``, in their order, and whether one is missing."""
+        found = [_found(connection, key, now) for key in keys]
+        return found, Missing(self.changes.voids.newest(connection)) if None in found else None
 
     def page(self, connection: sqlite3.Connection, partition: bytes | None, after: Place, now: float) -> Page:
         """The next live entries, with their embeddings."""
@@ -89,7 +98,7 @@ class Rows:
         rows = connection.execute(statement, (*values, *after, now, _PAGE)).fetchall()
         found: list[Entry | Damaged | DamagedVector] = []
         for _, identifier, key, value, space, vector in rows:
-            each = _live(key, value, now)
+            each = _live(key, value, now, identifier)
             if isinstance(each, Entry) and vector is not None:
                 each = replace(each, embedding=embedding_of(key, each.partition, space, vector))
                 if each.embedding is None:
@@ -105,8 +114,14 @@ class Rows:
         ).fetchone()
         return entries, size
 
-    def put(self, connection: sqlite3.Connection, entry: Entry) -> None:
-        """Store, after making room.
+    def fill(self, connection: sqlite3.Connection, entry: Entry, since: int | None) -> int | None:
+        """As ``put``, unless the key or a tag was invalidated after a position; None then."""
+        if since is not None and self.changes.voids.since(connection, entry.key, entry.tags, since):
+            return None
+        return self.put(connection, entry)
+
+    def put(self, connection: sqlite3.Connection, entry: Entry) -> int:
+        """Store, after making room; the number of the change.
 
         Raises:
             BackendUnavailable: the disk is nearly full.
@@ -122,10 +137,10 @@ class Rows:
         self._check_disk(size)
         self._make_room(connection, size)
         identifier = connection.execute(
-            "INSERT OR REPLACE INTO entries (key, partition, created_at, expires_at, size, value) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
+            _PUT,
             (entry.key, entry.partition, entry.created_at, entry.expires_at, size, value),
         ).lastrowid
+        assert identifier is not None  # noqa: S101  (for the type checkers: a row was inserted)
         if embedding is not None:
             self.vectors.put(
                 connection,
@@ -133,6 +148,7 @@ class Rows:
             )
         for tag in entry.tags:
             connection.execute("INSERT OR IGNORE INTO tags (tag, entry) VALUES (?, ?)", (tag, identifier))
+        return identifier
 
     def put_labels(self, connection: sqlite3.Connection, values: Sequence[tuple[bool, bytes]]) -> None:
         """Store labels in their stored form, each with whether it is lasting, making room first.
@@ -156,7 +172,7 @@ class Rows:
 
     def add(self, connection: sqlite3.Connection, entry: Entry, now: float) -> bool:
         """As ``put``, unless a live entry is there; whether it was stored. A damaged one gives way."""
-        if isinstance(self.get(connection, entry.key, now), Entry):
+        if isinstance(_found(connection, entry.key, now), Entry):
             return False
         self.put(connection, entry)
         return True
@@ -164,7 +180,7 @@ class Rows:
     def remove(self, connection: sqlite3.Connection, entry: Entry, now: float) -> bool:
         """Delete the live row, if it still holds this very entry; whether."""
         # Not their stored forms: another release may have written the same entry in other bytes.
-        found = self.get(connection, entry.key, now)
+        found = _found(connection, entry.key, now)
         if not isinstance(found, Entry) or not same_entry(found, entry):
             return False
         return self.delete(connection, [entry.key], now) > 0
@@ -173,8 +189,17 @@ class Rows:
         if size > self._max_bytes // 2:
             raise BackendError(f"an entry of {size} bytes is too large for max_bytes={self._max_bytes}")
         while (excess := used_bytes(connection) + size + _SPLITS - self._max_bytes) > 0:
-            if not (self.vectors.forget(connection) or self._evict(connection, excess)):
+            if not (self.forget(connection) or self._evict(connection, excess)):
                 return
+
+    def trails_too_long(self, connection: sqlite3.Connection) -> bool:
+        """True when ``forget`` has something to do."""
+        return self.vectors.trail.too_long(connection) or self.changes.too_long(connection)
+
+    def forget(self, connection: sqlite3.Connection) -> bool:
+        """Drop some of what is told longest ago; True when there was too much."""
+        vectors = self.vectors.trail.forget(connection) is not None
+        return self.changes.forget(connection) or vectors
 
     def _evict(self, connection: sqlite3.Connection, excess: int) -> int:
         """Delete the oldest rows until ``excess`` bytes have gone, or a chunk of rows; the number deleted."""
@@ -216,8 +241,20 @@ class Rows:
         return found is not None
 
     def delete(self, connection: sqlite3.Connection, keys: Collection[bytes], now: float) -> int:
-        """Delete by key; the number that were live."""
+        """Delete by key, and mark them all, whether there or not; the number that were live."""
+        self.changes.voids.mark(connection, map(of_key, keys))
         return sum(_deleted(connection, "key = ?", (key,), now)[1] for key in keys)
+
+    def void_tags(self, connection: sqlite3.Connection, tags: Collection[str]) -> int:
+        """Mark tags, and the id of the newest row, up to which to delete."""
+        self.changes.voids.mark(connection, map(of_tag, tags))
+        return self.last_id(connection)
+
+    def void_everything(self, connection: sqlite3.Connection) -> int:
+        """Forget the labels and mark everything; the id of the newest row, up to which to delete."""
+        self.labels.clear(connection)
+        self.changes.voids.mark_everything(connection)
+        return self.last_id(connection)
 
     def last_id(self, connection: sqlite3.Connection) -> int:
         """The id of the newest row; 0 in an empty store."""
@@ -242,6 +279,12 @@ class Rows:
         )
 
 
+_GET: Final = "SELECT id, value FROM entries WHERE key = ? AND expires_at > ?"
+_PUT: Final = """
+    INSERT OR REPLACE INTO entries (id, key, partition, created_at, expires_at, size, value)
+    VALUES ((SELECT seq + 1 FROM sqlite_sequence WHERE name = 'changes'), ?, ?, ?, ?, ?, ?)
+"""
+
 _COLUMNS: Final = """
     SELECT created_at, id, entries.key, value, space, vector
     FROM entries LEFT JOIN vectors ON vectors.entry = entries.id
@@ -253,9 +296,14 @@ SCAN_PARTITION: Final = f"{_COLUMNS} WHERE entries.partition = ? AND {_NEXT}"
 _PAGE: Final = 32  # rows of a scan fetched at once: values may be large, and all are in memory together
 
 
-def _live(key: bytes, value: bytes, now: float) -> Entry | Damaged | None:
+def _found(connection: sqlite3.Connection, key: bytes, now: float) -> Entry | Damaged | None:
+    row = connection.execute(_GET, (key, now)).fetchone()
+    return None if row is None else _live(key, row[1], now, row[0])
+
+
+def _live(key: bytes, value: bytes, now: float, generation: int) -> Entry | Damaged | None:
     try:
-        entry = decode(value, key=key)
+        entry = decode(value, key=key, generation=generation)
     except CorruptEntry as error:
         return Damaged(key, value, error)
     # The column is only the index's copy of what the checksum covers.

@@ -118,7 +118,52 @@ def _add_labels(connection: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_create, _add_vectors, _add_labels)
+def _add_feed(connection: sqlite3.Connection) -> None:
+    """3 to 4: a trail of every entry that is stored or goes, and marks of what was invalidated.
+
+    The id of an entry is the number of the change that stored it: larger than every one before, so no
+    column is needed for it, and no id is used twice. Rows of older versions keep their small ids; one
+    stored without a number, as by hand, is told under the next one. (REPLACE passes over the trigger of
+    what it deletes, but the new row has the same key.) The trigger on DELETE also takes along what
+    belongs to an entry deleted without heed for foreign keys: nobody else would, as its id never returns.
+
+    A mark stands for one subject, or for everything: at first, for all that was before this file. Both
+    numberings begin at random, so that a number taken from another file is found out.
+    """
+    connection.execute("CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, key BLOB NOT NULL)")
+    connection.execute(
+        "CREATE TABLE voids (seq INTEGER PRIMARY KEY AUTOINCREMENT, subject BLOB NOT NULL UNIQUE)"
+    )
+    connection.execute(
+        "INSERT INTO sqlite_sequence (name, seq) VALUES ('changes', ?)", (2**40 + secrets.randbits(40),)
+    )
+    connection.execute("INSERT INTO voids (seq, subject) VALUES (?, x'')", (2**40 + secrets.randbits(40),))
+    connection.execute(
+        """
+        CREATE TRIGGER entry_stored AFTER INSERT ON entries BEGIN
+            INSERT INTO changes (seq, key) SELECT
+                CASE WHEN new.id > (SELECT seq FROM sqlite_sequence WHERE name = 'changes') THEN new.id END,
+                new.key;
+        END
+        """
+    )
+    connection.execute(
+        """
+        CREATE TRIGGER entry_removed AFTER DELETE ON entries BEGIN
+            INSERT INTO changes (key) VALUES (old.key);
+            DELETE FROM vectors WHERE entry = old.id;
+            DELETE FROM tags WHERE entry = old.id;
+        END
+        """
+    )
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    _create,
+    _add_vectors,
+    _add_labels,
+    _add_feed,
+)
 """The function at n takes a file from version n to n + 1, inside a transaction."""
 
 

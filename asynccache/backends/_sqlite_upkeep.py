@@ -111,10 +111,9 @@ class Upkeep:
         return more
 
     def _forget(self, connection: sqlite3.Connection) -> bool:
-        """Shorten the trail of changed vectors; also while callers wait, since they lengthen it."""
-        vectors = self._rows.vectors
-        return vectors.trail_too_long(connection) and self._in_transaction(
-            connection, lambda: vectors.forget(connection)
+        """Shorten the trails of changes and marks; also while callers wait, since they lengthen them."""
+        return self._rows.trails_too_long(connection) and self._in_transaction(
+            connection, lambda: self._rows.forget(connection)
         )
 
     def _in_transaction(self, connection: sqlite3.Connection, work: Callable[[], bool]) -> bool:

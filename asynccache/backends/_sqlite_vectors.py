@@ -7,19 +7,14 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 from asynccache._errors import CorruptEntry
 from asynccache._models import Embedding, VectorChange, VectorChanges, VectorGroup, VectorPage, VectorRow
+from asynccache.backends._sqlite_trail import Trail
 from asynccache.backends._stored_vector import decode_vector
 
 __all__ = ["CHANGES", "GROUPS", "PAGE", "DamagedVector", "VectorRows", "embedding_of"]
 
 _ROWS: Final = 256  # vectors read in one go: about a millisecond during which others wait, and some 400 kB
 
-# The trail of changes. An index that comes back after so many is brought up to date; one that comes back
-# later reads everything anew. A change takes about so many bytes; all of them, never more than a share of
-# the store, which is there for entries.
-_TRAIL: Final = 100_000
-_CHANGE_BYTES: Final = 110
-_TRAIL_SHARE: Final = 20
-_FORGET: Final = 1024  # changes forgotten in one go: a millisecond
+_CHANGE_BYTES: Final = 110  # what a change takes in the trail, about
 
 
 Row: TypeAlias = "tuple[int | None, bytes, bytes, bytes, float, bytes]"
@@ -48,8 +43,7 @@ class VectorRows:
     """
 
     def __init__(self, *, max_bytes: int) -> None:
-        self._trail: Final = min(_TRAIL, max_bytes // _TRAIL_SHARE // _CHANGE_BYTES)
-        self._slack: Final = min(_FORGET, self._trail)
+        self.trail: Final = Trail("vector_changes", row_bytes=_CHANGE_BYTES, max_bytes=max_bytes)
 
     def put(self, connection: sqlite3.Connection, row: Row) -> None:
         """Store the vector of an entry that has just been stored."""
@@ -78,48 +72,23 @@ class VectorRows:
         self, connection: sqlite3.Connection, after: int | None
     ) -> tuple[VectorChanges, list[DamagedVector]]:
         """The next changes, each key with what it is by now; and the damaged among them."""
-        newest = _newest(connection)
-        if after is None:
-            return VectorChanges([], newest, more=False), []
-        if not 0 <= after <= newest:
-            return VectorChanges([], newest, more=False, gap=True), []
-        rows = connection.execute(CHANGES, (after, _ROWS)).fetchall()
-        # Only now: had it been asked before, changes forgotten meanwhile would not be missed.
-        oldest = _oldest(connection)
-        if after < (newest if oldest is None else oldest - 1) or not _sound(rows):
-            return VectorChanges([], newest, more=False, gap=True), []
+        stretch = self.trail.read(connection, after, statement=CHANGES, limit=_ROWS)
+        if stretch.gap or not _sound(stretch.rows):
+            return VectorChanges([], self.trail.newest(connection), more=False, gap=True), []
         told: dict[tuple[bytes, bytes, bytes], VectorChange] = {}
         damaged: list[DamagedVector] = []
-        for _, partition, space, key, entry, expires_at, value in rows:
+        for _, partition, space, key, entry, expires_at, value in stretch.rows:
             if (partition, space, key) in told:
                 continue
             row = None if entry is None else _opened(key, partition, space, expires_at, value)
             if entry is not None and row is None:
                 damaged.append(DamagedVector(entry, value))
             told[partition, space, key] = VectorChange(partition, space, key, row)
-        cursor = rows[-1][0] if rows else after
-        return VectorChanges(list(told.values()), cursor, more=len(rows) == _ROWS), damaged
-
-    def trail_too_long(self, connection: sqlite3.Connection) -> bool:
-        """True when ``forget`` has something to do."""
-        oldest = _oldest(connection)
-        return oldest is not None and _newest(connection) - oldest >= self._trail + self._slack
-
-    def forget(self, connection: sqlite3.Connection) -> bool:
-        """Drop some of the oldest changes; True when there were too many."""
-        if not self.trail_too_long(connection):
-            return False
-        connection.execute(
-            "DELETE FROM vector_changes WHERE seq < (SELECT min(seq) FROM vector_changes) + ?", (self._slack,)
-        )
-        return True
+        return VectorChanges(list(told.values()), stretch.cursor, stretch.more), damaged
 
 
-# An entry deleted without heed for foreign keys, as by hand, leaves its vector to the next of that id.
 _PUT: Final = """
     INSERT INTO vectors (entry, partition, space, key, expires_at, vector) VALUES (?, ?, ?, ?, ?, ?)
-    ON CONFLICT (entry) DO UPDATE SET partition = excluded.partition, space = excluded.space,
-        key = excluded.key, expires_at = excluded.expires_at, vector = excluded.vector
 """
 
 GROUPS: Final = "SELECT partition, space, count(*) FROM vectors GROUP BY partition, space"
@@ -161,14 +130,3 @@ def _opened(
 
 def _sound(rows: list[tuple[Any, ...]]) -> bool:
     return all(isinstance(value, bytes) for row in rows for value in row[1:4])
-
-
-def _oldest(connection: sqlite3.Connection) -> int | None:
-    oldest: int | None = connection.execute("SELECT min(seq) FROM vector_changes").fetchone()[0]
-    return oldest
-
-
-def _newest(connection: sqlite3.Connection) -> int:
-    # Not the largest in the table: it knows those forgotten, too, and where a new store begins.
-    found = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'vector_changes'").fetchone()
-    return 0 if found is None else found[0]

@@ -14,7 +14,7 @@ from asynccache._codec import check_embedding
 from asynccache._errors import CorruptEntry
 from asynccache._models import Embedding
 
-__all__ = ["decode_vector", "encode_vector"]
+__all__ = ["decode_vector", "encode_vector", "seal", "unseal"]
 
 _TAG: Final = 16
 
@@ -26,11 +26,21 @@ def encode_vector(key: bytes, partition: bytes, embedding: Embedding) -> bytes:
         ValueError: the embedding is not a space of 16 bytes and some float32.
     """
     space, vector = check_embedding(embedding)
-    return vector + _tag(key, partition, space, vector)
+    return seal(vector, key=key, partition=partition, space=space)
 
 
 def decode_vector(data: object, *, key: bytes, partition: bytes, space: bytes) -> bytes:
-    """The vector stored as ``data``, which must be that of these three.
+    """The vector stored as ``data``, which must be that of these three. Raises as ``unseal``."""
+    return unseal(data, key=key, partition=partition, space=space)
+
+
+def seal(vector: bytes, *, key: bytes, partition: bytes, space: bytes) -> bytes:
+    """A vector in whatever form, and the tag."""
+    return vector + _tag(key, partition, space, vector)
+
+
+def unseal(data: object, *, key: bytes, partition: bytes, space: bytes) -> bytes:
+    """What was sealed as ``data``, which must be that of these three.
 
     Raises:
         CorruptEntry: it is not, or no longer. Nothing else is raised, whatever is given as ``data``.

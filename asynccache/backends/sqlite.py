@@ -15,12 +15,13 @@ from asynccache._clock import SystemClock
 from asynccache._errors import BackendError, BackendUnavailable, ConfigurationError
 from asynccache._judging import Label, LabelPage
 from asynccache._lifespan import Nursery, SharedLifespan
-from asynccache._models import Entry, VectorChanges, VectorGroup, VectorPage
+from asynccache._models import Changes, Entry, VectorChanges, VectorGroup, VectorPage
 from asynccache._protocols import Clock
 from asynccache.backends._fork import watch_forks
 from asynccache.backends._sqlite_batches import read_batch, write_batch
 from asynccache.backends._sqlite_file import SqliteFile
 from asynccache.backends._sqlite_lane import Lane
+from asynccache.backends._sqlite_news import News
 from asynccache.backends._sqlite_rows import Damaged, Place, Rows
 from asynccache.backends._sqlite_upkeep import Upkeep
 from asynccache.backends._sqlite_vectors import DamagedVector
@@ -32,6 +33,7 @@ T = TypeVar("T")
 
 _SMALLEST: Final = 2**18  # bytes; below, the tables' own pages leave no room worth the name
 _BEHIND: Final = 1024  # entries written behind at a time; from then on a put waits for its own commit
+_POLL: Final = 0.5  # seconds between looks for what other processes have changed; SQLite tells nobody
 
 
 class SqliteBackend:
@@ -41,7 +43,8 @@ class SqliteBackend:
     file. A damaged file is renamed to ``<name>.corrupt-<time>`` and a new one started. Trouble with the
     file (locked, read-only, disk full, newer schema) is a ``BackendUnavailable`` for each operation and
     passes by itself; opening is tried again at most once a second. The file must be on a local disk:
-    SQLite's WAL needs memory shared by all its users.
+    SQLite's WAL needs memory shared by all its users. Every change is numbered, in the order of the
+    commits of all processes.
 
     Args:
         path: the database file, made with mode 0600 when missing, like its directories (0700). Beside
@@ -87,6 +90,7 @@ class SqliteBackend:
         )
         self._rows: Final = Rows(self._file.path, max_bytes=max_bytes)
         self._upkeep: Final = Upkeep(self._file, self._rows, self._clock)
+        self._news: Final = News()
         self._reader: Final = Lane(self._file, read_only=True, run=read_batch)
         self._writer: Final = Lane(
             self._file,
@@ -94,12 +98,14 @@ class SqliteBackend:
             run=write_batch,
             between=self._upkeep,
             at_end=self._upkeep.latch.release,
+            settled=self._news.tell,
         )
         # Changed on the event loop only:
         self._open = False
         self._behind = 0
         self._write_errors = 0
         self._damaged = 0
+        self._position = 0  # of the file last looked at; set, not raised: another's may begin lower
         self._new_lifespan()
         watch_forks(self)
 
@@ -122,6 +128,8 @@ class SqliteBackend:
                 # Migrates now rather than in the first request; a failure is that of each operation.
                 with suppress(BackendError):
                     await self._writer.ask(_nothing, within=self._op_timeout)
+                with suppress(BackendError):
+                    self._position = await self._read(self._rows.changes.voids.newest)
                 self._nursery.start(
                     partial(self._upkeep.keep_up, self._writer.nudge, sweep_interval=self._sweep_interval)
                 )
@@ -143,15 +151,22 @@ class SqliteBackend:
             BackendUnavailable: not open, or not readable within ``op_timeout``.
             CorruptEntry: what was stored is damaged; it has been removed, and the next get is a miss.
         """
-        found = await self._read(partial(self._rows.get, key=key, now=self._clock.now()))
+        found = await self._read(partial(self._rows.look, key=key, now=self._clock.now()))
+        if isinstance(found, Entry):
+            return found
         if isinstance(found, Damaged):
             await self._remove_damaged(found)
             raise found.error
-        return found
+        self._position = found.position
+        return None
 
     async def get_many(self, keys: Sequence[bytes]) -> list[Entry | None]:
         """As ``get``, for several keys at once; same order, same length. Raises as ``get``."""
-        found = await self._read(partial(self._rows.get_many, keys=tuple(keys), now=self._clock.now()))
+        found, missing = await self._read(
+            partial(self._rows.look_at_many, keys=tuple(keys), now=self._clock.now())
+        )
+        if missing is not None:
+            self._position = missing.position
         damaged = [each for each in found if isinstance(each, Damaged)]
         if damaged:
             await self._remove_damaged(*damaged)
@@ -235,6 +250,45 @@ class SqliteBackend:
         await self._remove_damaged(*damaged)
         return changes
 
+    # What has changed
+
+    def position(self, key: bytes) -> int:  # noqa: ARG002  (one numbering for all keys)
+        """A fill token, as of the last read that found nothing, ``changes``, invalidation or opening."""
+        return self._position
+
+    async def generations(self, keys: Sequence[bytes]) -> list[int | None]:
+        """The generation of what is stored under each key now; None for nothing. Raises as ``get``."""
+        return await self._read(
+            partial(self._rows.changes.generations, keys=tuple(keys), now=self._clock.now())
+        )
+
+    async def voided(self, key: bytes, tags: Collection[str], since: int) -> bool:
+        """Whether that key or one of the tags was invalidated after a position. Raises as ``get``.
+
+        The last 100,000 invalidations are known (fewer in a store of less than 220 MB), across reopening;
+        whatever was before may have been.
+        """
+        return await self._read(
+            partial(self._rows.changes.voids.since, key=key, tags=tuple(tags), number=since)
+        )
+
+    async def changes(self, after: int | None) -> Changes:
+        """What has changed after a cursor, in this process or another. Raises as ``get``.
+
+        The last 100,000 changes are known (fewer in a store of less than 100 MB), across reopening.
+        """
+        changes, self._position = await self._read(partial(self._rows.changes.read, after=after))
+        return changes
+
+    async def news(self, seconds: float) -> None:
+        """Return once this object has written, or after half a second, or ``seconds`` if that is less.
+
+        Raises:
+            BackendUnavailable: not open.
+        """
+        self._check_open()
+        await self._news.wait(min(seconds, _POLL))
+
     # Writing
 
     async def put(self, entry: Entry) -> None:
@@ -244,14 +298,22 @@ class SqliteBackend:
             BackendUnavailable: not open, locked, read-only, or the disk is nearly full.
             BackendError: this entry can never be stored (too large, or a field has no stored form).
         """
-        future = self._submit_write(partial(self._rows.put, entry=entry))
+        await self.fill(entry, since=None)
+
+    async def fill(self, entry: Entry, *, since: int | None) -> asyncio.Future[int | None]:
+        """As ``put``, unless the key or one of the entry's tags was invalidated after a position.
+
+        The future has come to its end on return, unless writing behind. Raises as ``put``.
+        """
+        future = self._submit_write(partial(self._rows.fill, entry=entry, since=since))
         if self._write_behind and self._behind < _BEHIND:
             self._behind += 1
             future.add_done_callback(self._written_behind)
         else:
             await future
+        return future
 
-    def _written_behind(self, future: asyncio.Future[None]) -> None:
+    def _written_behind(self, future: asyncio.Future[int | None]) -> None:
         self._behind -= 1
         if not future.cancelled() and future.exception() is not None:
             self._write_errors += 1
@@ -292,15 +354,16 @@ class SqliteBackend:
 
     async def remove(self, entry: Entry) -> bool:
         """Delete, if the row still holds this very entry, its embedding aside; whether. Raises as ``put``."""
-        return await self._submit_write(partial(self._rows.remove, entry=entry, now=self._clock.now()))
+        return await self._invalidate(partial(self._rows.remove, entry=entry, now=self._clock.now()))
 
     async def delete(self, keys: Collection[bytes]) -> int:
         """Remove; the number of entries that were there. Raises as ``put``."""
-        return await self._submit_write(partial(self._rows.delete, keys=tuple(keys), now=self._clock.now()))
+        return await self._invalidate(partial(self._rows.delete, keys=tuple(keys), now=self._clock.now()))
 
     async def delete_tagged(self, tags: Collection[str]) -> int:
         """Remove entries carrying any of the tags; the number removed. Raises as ``put``."""
-        last = await self._submit_write(self._rows.last_id)
+        tags = tuple(tags)
+        last = await self._invalidate(partial(self._rows.void_tags, tags=tags))
         return sum(
             [
                 await self._delete_chunks(partial(self._rows.delete_tagged_chunk, tag=tag, last=last))
@@ -310,9 +373,13 @@ class SqliteBackend:
 
     async def clear(self) -> int:
         """Remove every entry, and all labels; the number of entries removed. Raises as ``put``."""
-        await self._submit_write(self._rows.labels.clear)
-        last = await self._submit_write(self._rows.last_id)
+        last = await self._invalidate(self._rows.void_everything)
         return await self._delete_chunks(partial(self._rows.delete_chunk, last=last))
+
+    async def _invalidate(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a write that leaves marks: whoever asks for an answer after this knows of them."""
+        result, self._position = await self._submit_write(partial(self._rows.changes.voids.after, work=work))
+        return result
 
     async def _delete_chunks(self, chunk: Callable[..., tuple[int, int]]) -> int:
         """Delete in many short transactions rather than one that keeps everybody waiting."""
@@ -349,6 +416,7 @@ class SqliteBackend:
         self._reader.after_fork_in_child()
         self._writer.after_fork_in_child()
         self._behind = 0
+        self._news.after_fork_in_child()
         self._new_lifespan()
 
 

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, runtime_checkable
 
 from asynccache._errors import BackendError, ConfigurationError
-from asynccache._protocols import Clearable, Conditional, Labels, Managed, Measurable, Taggable, Vectors
+from asynccache._protocols import (
+    Clearable,
+    Conditional,
+    Confirming,
+    Feed,
+    Flights,
+    Labels,
+    Managed,
+    Measurable,
+    Searching,
+    Taggable,
+    Vectors,
+)
+from asynccache.backends._claim import Claim
+from asynccache.backends._coherence import Coherence
 from asynccache.backends._same_entry import same_entry
 from asynccache.backends.memory import MAX_BYTES, MAX_ENTRIES, MemoryBackend
 
@@ -21,6 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Tiered"]
 
+_Reading: TypeAlias = "Callable[[Sequence[bytes]], Awaitable[list[Entry | None]]]"
+
 FRONT_TTL: Final = 60.0
 LEAST_MEMORY: Final = 64 * 2**10  # a front below this holds a few entries and only costs
 
@@ -28,19 +44,6 @@ LEAST_MEMORY: Final = 64 * 2**10  # a front below this holds a few entries and o
 @runtime_checkable
 class _Flushable(Protocol):
     async def flush(self) -> None: ...
-
-
-class _Claim:
-    """Leave to fill the front with what the back is about to say of a key.
-
-    Args:
-        writing: the entry being written; None for a read.
-    """
-
-    __slots__ = ("writing",)
-
-    def __init__(self, writing: Entry | None = None) -> None:
-        self.writing: Final = writing
 
 
 class Tiered:
@@ -54,6 +57,15 @@ class Tiered:
     write that was under way at the time. Of two writes of one key at once the front holds the one
     begun later, whichever the back applied last. What other processes remove or replace is noticed
     after ``front_ttl`` (measured by the wall clock).
+
+    Over a ``Feed`` the front is coherent with the back: while open it drops what the feed tells to have
+    been replaced or removed, by whomever, which is some milliseconds after the fact with a store that
+    wakes its readers up, and a second at most with one that is looked at. Of two writes at once the one
+    the back applied last remains. When the feed cannot be read the front serves what it has for
+    ``front_ttl`` and the feed is read on from where it was; when it is not known any more what has
+    changed, the front is emptied. Until the feed is read for the first time, only writes that the back
+    refused are kept in the front. ``confirmed`` serves from the front what the back says it holds at this
+    moment, and reads the rest, for a round trip each time.
 
     The front keeps no embeddings: they are read from the back, through this object where the back is
     one of ``Vectors``. It is ``Conditional`` where the back is: an entry in either counts as there.
@@ -76,10 +88,15 @@ class Tiered:
         self._front_ttl: Final = front_ttl
         # Who may fill the front, by key. A read claims a key that nobody has claimed, a put takes the
         # claim over, an add only from a read, a removal voids it. Only the holder fills.
-        self._claims: Final[dict[bytes, _Claim]] = {}
+        self._claims: Final[dict[bytes, Claim]] = {}
         # Puts under way, by key. One whose claim was voided may yet replace what the back says now:
         # until it is over nobody but a put claims the key.
         self._puts: Final[Counter[bytes]] = Counter()
+        self._coherence: Final = (
+            Coherence(front, back, claims=self._claims, puts=self._puts, keep=self._keep)
+            if isinstance(back, Feed)
+            else None
+        )
         # What this object can do is asked by isinstance, so it has these only where the back has them.
         if isinstance(back, Conditional):
             self.add = partial(self._add, back)
@@ -92,6 +109,22 @@ class Tiered:
             self.vector_groups = back.vector_groups
             self.vectors = back.vectors
             self.vector_changes = back.vector_changes
+        if isinstance(back, Feed) and self._coherence is not None:
+            self.fill = self._coherence.fill
+            self.confirmed = partial(self._confirmed, self._coherence)
+            self.position = back.position
+            self.generations = back.generations
+            self.voided = back.voided
+            self.changes = back.changes
+            self.news = back.news
+        if isinstance(back, Searching):
+            self.semantic_index = back.semantic_index
+        if isinstance(back, Flights):
+            self.board = back.board
+            self.renew = back.renew
+            self.append = back.append
+            self.log = back.log
+            self.flight_news = back.flight_news
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
@@ -100,6 +133,8 @@ class Tiered:
             await stack.enter_async_context(self._front.lifespan())
             if isinstance(self._back, Managed):
                 await stack.enter_async_context(self._back.lifespan())
+            if self._coherence is not None:
+                await stack.enter_async_context(self._coherence.lifespan())
             yield
 
     async def get(self, key: bytes) -> Entry | None:
@@ -109,11 +144,11 @@ class Tiered:
             return entry
         if key in self._claims or key in self._puts:
             return await self._back.get(key)
-        claim = self._claims[key] = _Claim()
+        claim = self._claims[key] = Claim()
         try:
             entry = await self._back.get(key)
-            if entry is not None and self._claims.get(key) is claim:
-                self._keep(entry)
+            if entry is not None:
+                self._take_in(entry, claim)
         finally:
             self._release(key, claim)
         return entry
@@ -127,24 +162,43 @@ class Tiered:
         found = {key: self._front.find(key) for key in keys}
         missing = [key for key, entry in found.items() if entry is None]
         if missing:
-            claim = _Claim()
-            for key in missing:
-                if key not in self._puts:
-                    self._claims.setdefault(key, claim)
-            try:
-                for key, entry in zip(missing, await self._back.get_many(missing), strict=True):
-                    found[key] = entry
-                    if entry is not None and self._claims.get(key) is claim:
-                        self._keep(entry)
-            finally:
-                for key in missing:
-                    self._release(key, claim)
+            found.update(await self._read(self._back.get_many, missing))
+        return [found[key] for key in keys]
+
+    async def _read(self, read: _Reading, keys: Sequence[bytes]) -> dict[bytes, Entry | None]:
+        """What the back has of keys, each named once; the front takes it in."""
+        free = [key for key in keys if key not in self._puts and key not in self._claims]
+        claims = {key: Claim() for key in free}
+        self._claims.update(claims)
+        try:
+            found = dict(zip(keys, await read(keys), strict=True))
+            for key, claim in claims.items():
+                entry = found[key]
+                if entry is not None:
+                    self._take_in(entry, claim)
+        finally:
+            for key, claim in claims.items():
+                self._release(key, claim)
+        return found
+
+    async def _confirmed(self, coherence: Coherence, keys: Sequence[bytes]) -> list[Entry | None]:
+        """As ``get_many``, of what the back holds now: from the front where that is the same."""
+        held = {key: self._front.find(key) for key in keys}
+        known = [entry for entry in held.values() if entry is not None and entry.generation is not None]
+        found = await coherence.confirmed(known) if known else {}
+        missing = [key for key in held if key not in found]
+        if missing:
+            read = self._back.confirmed if isinstance(self._back, Confirming) else self._back.get_many
+            found.update(await self._read(read, missing))
         return [found[key] for key in keys]
 
     async def put(self, entry: Entry) -> None:
         """Store in the back, then in the front; in the front also when the back raises BackendError."""
+        if self._coherence is not None:
+            await self._coherence.fill(entry, since=None)
+            return
         key = entry.key
-        claim = self._claims[key] = _Claim(entry)
+        claim = self._claims[key] = Claim(entry)
         self._puts[key] += 1
         try:
             try:
@@ -159,18 +213,21 @@ class Tiered:
                 del self._puts[key]
 
     async def _add(self, back: Conditional, entry: Entry) -> bool:
-        """Store in both, unless either has a live entry; nothing is kept in the front alone."""
+        """Store in both, unless either has a live entry; nothing is kept in the front alone.
+
+        Over a feed the front takes it in when it is read next, with its generation.
+        """
         key = entry.key
         if self._front.holds(key):  # perhaps an answer that the back refused
             return False
-        claim = _Claim(entry)
+        claim = Claim(entry)
         holder = self._claims.get(key)
         if key not in self._puts and (holder is None or holder.writing is None):
             self._claims[key] = claim
         try:
             added = await back.add(entry)
-            if added and self._claims.get(key) is claim:
-                self._keep(entry)
+            if added:
+                self._take_in(entry, claim)
         finally:
             self._release(key, claim)
         return added
@@ -233,25 +290,38 @@ class Tiered:
     async def measure(self) -> Mapping[str, int]:
         """What the back says, and the front's figures with ``front_`` before their names.
 
+        Over a ``Feed`` also ``feed_dropped``, the entries the front dropped at its word, and ``feed_gaps``.
+
         Raises BackendError when the back cannot be measured.
         """
         if not isinstance(self._back, Measurable):
             raise self._cannot("be measured")
         back = await self._back.measure()
-        front = await self._front.measure()
-        return {**back, **{f"front_{name}": value for name, value in front.items()}}
+        front = {f"front_{name}": value for name, value in (await self._front.measure()).items()}
+        fed = {} if self._coherence is None else self._coherence.measure()
+        return {**back, **front, **fed}
 
     async def flush(self) -> None:
         """Wait until the back has written what it holds; returns at once when it never holds anything."""
         if isinstance(self._back, _Flushable):
             await self._back.flush()
 
-    def _keep(self, entry: Entry) -> None:
+    def _take_in(self, entry: Entry, claim: Claim) -> None:
+        """Keep what the back has said, unless it may be out of date already."""
+        if self._claims.get(entry.key) is not claim:
+            return
+        # Over a feed only what can be told from what comes after it.
+        if self._coherence is None or (self._coherence.told and claim.allows(entry.generation)):
+            self._keep(entry)
+
+    def _keep(self, entry: Entry) -> Entry:
+        """What the front holds of it."""
         if entry.embedding is not None:
             entry = replace(entry, embedding=None)
         self._front.keep(entry, seconds=self._front_ttl)
+        return entry
 
-    def _release(self, key: bytes, claim: _Claim) -> None:
+    def _release(self, key: bytes, claim: Claim) -> None:
         if self._claims.get(key) is claim:
             del self._claims[key]
 

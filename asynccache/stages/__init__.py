@@ -8,6 +8,7 @@ if __name__ != "asynccache.stages":
 from asynccache.stages.alias import WriteAlias
 from asynccache.stages.audit import Audit
 from asynccache.stages.learn import Learn
+from asynccache.stages.leased import Leased
 from asynccache.stages.lookup import ExactLookup
 from asynccache.stages.miss import MissHandler
 from asynccache.stages.normalize import Normalize
@@ -22,6 +23,7 @@ __all__ = [
     "Audit",
     "ExactLookup",
     "Learn",
+    "Leased",
     "MissHandler",
     "Normalize",
     "SemanticLookup",

@@ -109,7 +109,12 @@ class Audit:
     async def _audit(self, exchange: Exchange, judgement: Judgement) -> None:
         driver, judge = exchange.driver, self._comparison.judge
         asking = Exchange(
-            exchange.request, "fetch", driver, driver.clock.monotonic(), embedding=exchange.embedding
+            exchange.request,
+            "fetch",
+            driver,
+            driver.clock.monotonic(),
+            embedding=exchange.embedding,
+            since=exchange.since,
         )
         try:
             asked = await driver.run(asking, [self._ask])

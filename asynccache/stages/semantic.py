@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from math import sqrt
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from asynccache._errors import ConfigurationError, StageError
 from asynccache._events import StageFailed
 from asynccache._lifespan import SharedLifespan, entered
 from asynccache._models import Candidate, Source
-from asynccache._protocols import Conditional
+from asynccache._protocols import Conditional, Confirming
 from asynccache.stages._questions import Questions
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from asynccache._protocols import Backend, Embedder, SemanticIndex
 
 __all__ = ["SemanticLookup"]
+
+_Reading: TypeAlias = "Callable[[Sequence[bytes]], Awaitable[list[Entry | None]]]"
 
 ROUNDS: Final = 3
 """Searches made for one request, when all that was found had left the store."""
@@ -40,6 +42,9 @@ class SemanticLookup:
 
     While the embedder cannot work, or not in time, requests pass with the exact tier alone: it is tried
     again after a while, and hooks are told once (``SemanticTierChanged``).
+
+    When the request wants strong consistency and the backend is ``Confirming``, only entries that the store
+    holds at this moment are proposed.
 
     Args:
         backend: holds the entries; opened and closed with the pipeline.
@@ -75,6 +80,7 @@ class SemanticLookup:
         if not isinstance(patience, (int, float)) or not 0 < patience < float("inf"):
             raise ConfigurationError(f"patience={patience!r}: expected a positive number of seconds")
         self._backend: Final = backend
+        self._confirming: Final = backend if isinstance(backend, Confirming) else None
         self._index: Final = index
         self._questions: Final = Questions(embedder, patience=patience)
         self._candidates: Final = candidates
@@ -115,7 +121,7 @@ class SemanticLookup:
         timer = asyncio.timeout(self._patience)
         try:
             async with timer:
-                near, found = await self._found(request, embedding)
+                near, found = await self._found(exchange, embedding)
         except Exception as error:
             if isinstance(error, TimeoutError) and timer.expired():
                 return exchange.rejecting("no semantic lookup: the index took too long")
@@ -134,9 +140,12 @@ class SemanticLookup:
             )
         )
 
-    async def _found(self, request: Request, embedding: Embedding) -> tuple[list[Neighbour], list[_Found]]:
+    async def _found(self, exchange: Exchange, embedding: Embedding) -> tuple[list[Neighbour], list[_Found]]:
         """What is around the question, and the answers to propose."""
-        count = self._candidates
+        count, request = self._candidates, exchange.request
+        read = self._backend.get_many
+        if self._confirming is not None and exchange.strong:
+            read = self._confirming.confirmed
         for _ in range(ROUNDS):
             around = await self._index.nearest(
                 request.partition,
@@ -146,16 +155,18 @@ class SemanticLookup:
             )
             # Of the request's own key the exact tier has judged already.
             near = [each for each in around if each.similarity >= self._least and each.key != request.key]
-            found = await self._read(request, near[:count], embedding.space) if near else []
+            found = await self._read(read, request, near[:count], embedding.space) if near else []
             if found or not near:
                 return around, found
         return [], []
 
-    async def _read(self, request: Request, near: Sequence[Neighbour], space: bytes) -> list[_Found]:
+    async def _read(
+        self, read: _Reading, request: Request, near: Sequence[Neighbour], space: bytes
+    ) -> list[_Found]:
         """The answers that neighbours stand for, each once; what stands for none is forgotten."""
-        entries = await self._backend.get_many([each.key for each in near])
+        entries = await read([each.key for each in near])
         aliases = [entry.alias.of for entry in entries if entry is not None and entry.alias is not None]
-        ends = dict(zip(aliases, await self._backend.get_many(aliases), strict=True)) if aliases else {}
+        ends = dict(zip(aliases, await read(aliases), strict=True)) if aliases else {}
         found: dict[bytes, _Found] = {}
         gone: list[bytes] = []
         for (key, similarity, _), entry in zip(near, entries, strict=True):

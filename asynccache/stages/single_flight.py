@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from weakref import WeakKeyDictionary
 
 import anyio
 
@@ -15,6 +16,7 @@ from asynccache._events import StageFailed
 from asynccache._keys import to_json
 from asynccache._lifespan import Nursery, SharedLifespan, entered
 from asynccache._models import Source
+from asynccache._protocols import Feed
 from asynccache._stream import Stream
 from asynccache._turn import LoopTurn
 from asynccache.stages._flight import Flight
@@ -55,6 +57,10 @@ class SingleFlight:
 
     Requests with ``no_cache`` or ``no_store`` fly alone.
 
+    A request that wants strong consistency shares an answer only if the store says, once it is there, that
+    the question was not invalidated since the upstream was asked for it; otherwise it asks again. Of the
+    answer to a near question only that question is looked at. Without ``feed`` it shares as others do.
+
     Args:
         stages: what to run once, usually ``MissHandler(upstream), Write(backend)``.
         abandoned: what happens to an upstream call nobody waits for any more: ``"close"`` it, or
@@ -65,6 +71,7 @@ class SingleFlight:
             own; default 30.
         window: bytes of a streamed answer kept for slower readers; default 16 MiB.
         drain: seconds that closing the pipeline waits for flights under way; default 5.
+        feed: the backend that is written to, for strong consistency; one that is no ``Feed`` counts as None.
     """
 
     def __init__(
@@ -75,6 +82,7 @@ class SingleFlight:
         near_patience: float = 30.0,
         window: int = 16 * 2**20,
         drain: float = 5.0,
+        feed: object = None,
     ) -> None:
         if abandoned not in ("close", "finish"):
             raise ConfigurationError(f"unknown abandoned={abandoned!r}; known: 'close', 'finish'")
@@ -88,9 +96,12 @@ class SingleFlight:
         self._finish: Final = abandoned == "finish"
         self._window: Final = window
         self._drain: Final = drain
+        self._feed: Final = feed if isinstance(feed, Feed) else None
         self._flights: dict[_Key, Flight] = {}
         self._lonely: dict[_Key, float] = {}  # key -> monotonic seconds until which nobody waits for it
         self._aloft: set[Flight] = set()
+        # Who flies, and the store's position at the take-off; with a feed only.
+        self._flown: WeakKeyDictionary[Flight, tuple[_Key, Exchange, int]] = WeakKeyDictionary()
         self._twins: Final = None if near is None else Twins(near)
         self._turn: Final = LoopTurn()
         self._nursery: Final = Nursery()
@@ -126,6 +137,7 @@ class SingleFlight:
             return exchange
         request = exchange.request
         control = request.control
+        exchange = self._with_token(exchange)
         if exchange.uncacheable is not None or control.no_cache or control.no_store or control.only_if_cached:
             return await exchange.driver.run(exchange, self._stages)
         if not request.key:
@@ -141,14 +153,27 @@ class SingleFlight:
                 return shared
             flight = self._joinable(key, exchange)  # others have gone on meanwhile
         above = _above.get()
-        if flight is not None and above and self._waits.circular(above, flight):
-            return await exchange.driver.run(exchange, self._stages)
-        if flight is None:
-            if self._goes_alone(key, exchange.driver):
-                return await exchange.driver.run(exchange, self._stages)
-            flight = self._take_off(key, exchange)
-        with self._waits.waiting(above, flight):
-            return await self._aboard(flight, key, exchange)
+        for _ in range(ROUNDS):
+            if flight is None:
+                if self._goes_alone(key, exchange.driver):
+                    break
+                flight = self._take_off(key, exchange)
+            elif above and self._waits.circular(above, flight):
+                break
+            with self._waits.waiting(above, flight):
+                answered = await self._aboard(flight, key, exchange)
+            if answered is not None:
+                return answered
+            before, flight = flight, self._joinable(key, exchange)
+            if flight is before:
+                break
+        return await exchange.driver.run(exchange, self._stages)
+
+    def _with_token(self, exchange: Exchange) -> Exchange:
+        """With a fill token, though the lookup failed or there was none."""
+        if self._feed is None or exchange.since is not None or not exchange.request.key:
+            return exchange
+        return exchange._replace(since=self._feed.position(exchange.request.key))
 
     def _joinable(self, key: _Key, exchange: Exchange) -> Flight | None:
         flight = self._flights.get(key)
@@ -172,6 +197,8 @@ class SingleFlight:
             if response is None or not self._shared(flight, by.request, response):
                 return None
             if exchange.driver.generation != flight.generation or not answers(exchange, by, response):
+                return None
+            if not await self._current(flight, exchange):
                 return None
             return exchange._replace(answer=response, source=Source.SHARED, judgement=judgement)
         return None
@@ -222,6 +249,8 @@ class SingleFlight:
             _above.set(_above.get() | {flight})
             return await driver.run(exchange, self._stages)
 
+        if self._feed is not None:
+            self._flown[flight] = key, exchange, self._feed.position(exchange.request.key)
         # Entered first: an eager task may have landed when start returns.
         self._flights[key] = flight
         if self._twins is not None:
@@ -235,18 +264,37 @@ class SingleFlight:
     def _land(self, key: _Key, flight: Flight, exchange: Exchange) -> None:
         self._aloft.discard(flight)
 
-        def forget() -> None:
-            if self._flights.get(key) is flight:
-                del self._flights[key]
-            if self._twins is not None:
-                self._twins.remove(flight, exchange)
-
         if flight.failed:
-            forget()
+            self._forget(key, flight, exchange)
         else:
-            asyncio.get_running_loop().call_later(LINGER, forget)
+            asyncio.get_running_loop().call_later(LINGER, self._forget, key, flight, exchange)
 
-    async def _aboard(self, flight: Flight, key: _Key, exchange: Exchange) -> Exchange:
+    def _forget(self, key: _Key, flight: Flight, exchange: Exchange) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+        if self._twins is not None:
+            self._twins.remove(flight, exchange)
+
+    async def _current(self, flight: Flight, exchange: Exchange) -> bool:
+        """Whether another's answer may be given to a request, as far as the store can tell."""
+        if self._feed is None or not exchange.strong:
+            return True
+        key, by, since = self._flown[flight]
+        request = by.request
+        tags = (*request.control.tags, *by.notes.get("tags", ()))
+        try:
+            voided = await self._feed.voided(request.key, tags, since)
+        except Exception as error:
+            if exchange.driver.strict:
+                raise
+            exchange.driver.emit(StageFailed("SingleFlight", error))
+            return False
+        if voided:
+            self._forget(key, flight, by)
+        return not voided
+
+    async def _aboard(self, flight: Flight, key: _Key, exchange: Exchange) -> Exchange | None:
+        """What the flight answers to one caller; None when that is out of date for it."""
         first = flight.board()
         reading: Stream | None = None
         try:
@@ -255,6 +303,8 @@ class SingleFlight:
             await flight.begun.wait()
             inner = flight.exchange
             if inner is not None and isinstance(inner.answer, Stream) and reading is not None:
+                if not first and not await self._current(flight, exchange):
+                    return None
                 streaming, reading = reading, None
                 return _answered(exchange, inner, streaming, first=first)
             await flight.settled.wait()
@@ -263,6 +313,8 @@ class SingleFlight:
                 return exchange
             response = flight.response()
             if response is not None and (first or self._shareable(flight, key, exchange, response)):
+                if not first and not await self._current(flight, exchange):
+                    return None
                 return _answered(exchange, inner, response, first=first)
         finally:
             if reading is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -13,6 +14,7 @@ from asynccache._errors import BackendUnavailable, StageError
 from asynccache._events import EntryRefused, EntryStored, StageFailed
 from asynccache._lifespan import entered
 from asynccache._models import Cost, Entry, Response, Source
+from asynccache._protocols import Feed
 from asynccache._registry import find_dialect
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from asynccache._protocols import Backend, SemanticIndex
 
 __all__ = ["Write", "refusal"]
+
+OUTDATED: Final = "invalidated while the upstream was thinking"
 
 ON_LOOP: Final = 128 * 2**10
 """Bytes of an answer judged on the event loop; parsing more would hold it for a millisecond and over."""
@@ -35,6 +39,9 @@ def refusal(request: Request, response: Response) -> str | None:
 
 class Write:
     """Store an upstream's complete answer; a stream's once it has ended well.
+
+    Over a ``Feed`` an answer is stored only while neither its key nor one of its tags was invalidated since
+    the request's fill token was taken, whoever did it.
 
     Args:
         backend: where to store; opened and closed with the pipeline.
@@ -52,16 +59,28 @@ class Write:
         patience: float = 1.0,
     ) -> None:
         self._backend = backend
+        self._feed = backend if isinstance(backend, Feed) else None
         self._index = index
         self._max_entry_bytes = max_entry_bytes
         self._patience = patience
         self._refreshed: dict[bytes, float] = {}  # key -> monotonic seconds at which its refresh was asked
         # Of its own: all of the default limiter's threads may be waiting for this very answer.
         self._judges = anyio.CapacityLimiter(2)
+        # Accepted and not yet stored, to be learnt from then; each leaves by itself.
+        self._pending: set[asyncio.Future[int | None]] = set()
 
     def lifespan(self) -> AbstractAsyncContextManager[None]:
         """Hold backend and index open."""
         return entered(self._backend, self._index)
+
+    async def flush(self) -> None:
+        """Wait until what was accepted is stored, and learnt from."""
+        if self._pending:
+            flush = getattr(self._backend, "flush", None)
+            if flush is not None:
+                await flush()
+        if self._pending:
+            await asyncio.wait(self._pending)
 
     async def __call__(self, exchange: Exchange, /) -> Exchange:
         request = exchange.request
@@ -105,17 +124,38 @@ class Write:
 
     async def _put(self, exchange: Exchange, judged: tuple[Response, Cost], seconds: float) -> str | None:
         entry = _entry(exchange, *judged, seconds)
+        stored: asyncio.Future[int | None] | None = None
         with anyio.move_on_after(self._patience) as scope:
             # Asked again: judging a long answer takes a while, and suspends.
             if outdated := self._outdated(exchange):
                 return outdated
             self._note_refresh(exchange)
-            await self._backend.put(entry)
+            if self._feed is None or exchange.since is None:
+                await self._backend.put(entry)
+            else:
+                stored = await self._feed.fill(entry, since=exchange.since)
         if scope.cancelled_caught:
             raise BackendUnavailable(f"the write was not committed within {self._patience} seconds")
-        if self._index is not None:
+        if stored is not None and not stored.done():
+            self._learn_later(entry, stored)
+        elif stored is not None and stored.result() is None:
+            return OUTDATED
+        elif self._index is not None:
             self._index.learn(entry)
         return None
+
+    def _learn_later(self, entry: Entry, stored: asyncio.Future[int | None]) -> None:
+        index = self._index
+        if index is None:
+            return
+
+        def done(stored: asyncio.Future[int | None]) -> None:
+            self._pending.discard(stored)
+            if not stored.cancelled() and stored.exception() is None and stored.result() is not None:
+                index.learn(entry)
+
+        self._pending.add(stored)
+        stored.add_done_callback(done)
 
     def _refusal(self, exchange: Exchange, size: int) -> str | None:
         if _ttl(exchange) == 0:
@@ -129,7 +169,7 @@ class Write:
         if asked is None:
             return None
         if asked.generation != exchange.driver.generation:
-            return "invalidated while the upstream was thinking"
+            return OUTDATED
         if asked.at < self._refreshed.get(exchange.request.key, asked.at):
             return "a fresher answer was stored meanwhile"
         return None

@@ -15,6 +15,8 @@ from asynccache._protocols import Backend, Clock, Taggable
 from asynccache.testing._contract_capabilities import CapabilityContract
 from asynccache.testing._contract_changes import ChangeContract
 from asynccache.testing._contract_concurrency import ConcurrencyContract
+from asynccache.testing._contract_feed import FeedContract
+from asynccache.testing._contract_fills import FillContract
 from asynccache.testing._contract_labels import LabelContract
 from asynccache.testing._contract_vectors import VectorContract
 from asynccache.testing._opened import opened
@@ -29,7 +31,15 @@ if find_spec("uvloop") is not None:
     _LOOPS.append(pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"))
 
 
-class BackendContract(CapabilityContract, ConcurrencyContract, VectorContract, ChangeContract, LabelContract):
+class BackendContract(
+    CapabilityContract,
+    ConcurrencyContract,
+    VectorContract,
+    ChangeContract,
+    LabelContract,
+    FeedContract,
+    FillContract,
+):
     """Inherit, say how your backend is made, and pytest runs the contract against it.
 
     For example::
@@ -42,8 +52,8 @@ class BackendContract(CapabilityContract, ConcurrencyContract, VectorContract, C
 
     Each test gets a backend of its own, opened, on asyncio and (where installed) on uvloop. What a
     backend can do beside the ``Backend`` protocol is tested when it is an instance of ``Conditional``,
-    ``Taggable``, ``Clearable``, ``Measurable``, ``Vectors``, ``Labels`` or ``Managed``. Its budget must hold
-    300 small entries.
+    ``Taggable``, ``Clearable``, ``Measurable``, ``Vectors``, ``Labels``, ``Feed`` or ``Managed``.
+    Its budget must hold 300 small entries.
 
     Needs pytest, hypothesis and anyio's pytest plugin (it comes with anyio).
     """

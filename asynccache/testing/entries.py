@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import struct
 from dataclasses import replace
 from typing import Any, Final
@@ -69,8 +68,17 @@ def make_label(number: int = 0, *, at: float, **fields: Any) -> Label:
 
 
 def make_embedding(number: int = 0, *, space: bytes = SPACE) -> Embedding:
-    """An embedding of dim 4; the same number gives the same vector, another one another."""
-    return Embedding(space, struct.pack("<4f", math.sin(number), 0.0, math.cos(number), 0.0))
+    """An embedding of dim 16; the same number gives the same vector, another one below 65,536 another.
+
+    Every component is plus or minus a quarter: the norm is 1, and a store that keeps fewer bits gives back
+    the very same vector.
+    """
+    signs = number * _STRIDE % 2**_DIM
+    return Embedding(space, struct.pack(f"<{_DIM}f", *(0.25 - (signs >> bit & 1) / 2 for bit in range(_DIM))))
+
+
+_DIM: Final = 16
+_STRIDE: Final = 40503  # odd, so that numbers are mixed up but stay apart
 
 
 def same(found: Entry | None, stored: Entry) -> bool:

@@ -16,7 +16,6 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
-    RuleBasedStateMachine,
     initialize,
     precondition,
     rule,
@@ -24,8 +23,9 @@ from hypothesis.stateful import (
 )
 
 from asynccache._models import Entry, Response
-from asynccache._protocols import Backend, Clearable, Clock, Conditional, Managed, Taggable, Vectors
+from asynccache._protocols import Backend, Clearable, Clock, Conditional, Feed, Managed, Taggable, Vectors
 from asynccache.testing._mirror import Mirror
+from asynccache.testing._model_feed import FeedSteps
 from asynccache.testing.clock import FakeClock
 from asynccache.testing.entries import make_embedding, same
 
@@ -57,7 +57,7 @@ puts = st.fixed_dictionaries(
 )
 
 
-class _History(RuleBasedStateMachine):
+class _History(FeedSteps):
     """One history: every rule does the same to the backend and to the model."""
 
     def __init__(
@@ -117,6 +117,7 @@ class _History(RuleBasedStateMachine):
         # A backend may count the expired entries that have not left it yet.
         assert live <= removed <= held
         if removed:
+            self.invalidated(keys=[entry.key])
             self._forget({entry.key})
 
     @rule(seconds=st.sampled_from([0.5, 1.0, 2.0, 10.0]))
@@ -140,6 +141,7 @@ class _History(RuleBasedStateMachine):
         removed = self._portal.call(self._backend.delete, doomed)
         # A backend may count the expired entries that have not left it yet.
         assert expected <= removed <= len(doomed & self._model.keys())
+        self.invalidated(keys=doomed)
         self._forget(doomed)
 
     @precondition(lambda self: isinstance(self._backend, Taggable))
@@ -149,6 +151,7 @@ class _History(RuleBasedStateMachine):
         doomed = {key for key, entry in self._model.items() if set(tags) & set(entry.tags)}
         expected = len(doomed & self._live().keys())
         assert expected <= self._portal.call(self._backend.delete_tagged, tags) <= len(doomed)
+        self.invalidated(tags=tags)
         self._forget(doomed)
 
     @precondition(lambda self: isinstance(self._backend, Clearable))
@@ -156,6 +159,7 @@ class _History(RuleBasedStateMachine):
     def clear(self) -> None:
         assert isinstance(self._backend, Clearable)
         assert len(self._live()) <= self._portal.call(self._backend.clear) <= len(self._model)
+        self.invalidated(everything=True)
         self._model.clear()
 
     @rule(partition=st.none() | st.sampled_from(_PARTITIONS))
@@ -174,6 +178,21 @@ class _History(RuleBasedStateMachine):
         for mirror, read in ((anew, anew.read), (self._mirror, self._mirror.follow)):
             self._portal.call(read, self._backend)
             assert mirror.live(now) == expected
+
+    @precondition(lambda self: isinstance(self._backend, Feed))
+    @rule(key=keys)
+    def ask(self, key: bytes) -> None:
+        self.take_token(key)
+
+    @precondition(lambda self: isinstance(self._backend, Feed))
+    @rule(fields=puts)
+    def fill(self, fields: dict[str, Any]) -> None:
+        self.fill_in(self._make(fields))
+
+    @precondition(lambda self: isinstance(self._backend, Feed))
+    @rule()
+    def follow_feed(self) -> None:
+        self.follow_the_feed(_KEYS)
 
     @precondition(lambda self: self._persistent)
     @rule()

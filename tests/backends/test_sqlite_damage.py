@@ -143,7 +143,7 @@ async def test_row_replaced_since_it_was_read_is_not_removed(
     entry = make_entry(created_at=clock.now())
     await backend.put(entry)
     change(path, "UPDATE entries SET value = x'00'")
-    found = await backend._reader.submit(lambda c: backend._rows.get(c, entry.key, clock.now()))
+    found = await backend._reader.submit(lambda c: backend._rows.look(c, entry.key, clock.now()))
     await backend.put(entry)
     await backend._remove_damaged(found)  # type: ignore[arg-type]  # it is Damaged, as the next line shows
     assert type(found).__name__ == "Damaged"

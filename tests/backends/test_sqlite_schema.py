@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import math
 import sqlite3
+import struct
 from pathlib import Path
 
 import pytest
 
 from asynccache._errors import BackendUnavailable
-from asynccache._models import Cost, Entry, Response
+from asynccache._models import Cost, Embedding, Entry, Response
 from asynccache.backends import _sqlite_schema
 from asynccache.backends._sqlite_file import SqliteFile
 from asynccache.backends.sqlite import SqliteBackend
 from asynccache.testing import FakeClock, make_entry
-from asynccache.testing.entries import make_embedding, make_label, same
+from asynccache.testing.entries import SPACE, make_embedding, make_label, same
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +42,7 @@ async def test_file_of_version_0_is_migrated(path: Path, clock: FakeClock) -> No
         await backend.put(entry)
         assert await backend.get(entry.key) == entry
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (4,)
     assert connection.execute("PRAGMA application_id").fetchone() == (_sqlite_schema.APPLICATION_ID,)
     connection.close()
 
@@ -82,16 +84,21 @@ async def test_file_of_version_1_is_migrated(path: Path) -> None:
         assert await backend.delete_tagged(["all"]) == 5
         assert [(group.space, group.size) for group in await backend.vector_groups()] == []
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (4,)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     connection.close()
+
+
+def old_embedding(number: int) -> Embedding:
+    """What the files of versions 2 and 3 hold."""
+    return Embedding(SPACE, struct.pack("<4f", math.sin(number), 0.0, math.cos(number), 0.0))
 
 
 async def test_file_of_version_2_is_migrated(path: Path) -> None:
     unpack("version-2.sqlite.gz", path)  # made by the last release that knew no labels
     clock = FakeClock(1e9 + 49)
     backend = SqliteBackend(path, clock=clock)
-    entries = [make_entry(n, created_at=1e9 + n, ttl=None, embedding=make_embedding(n)) for n in range(4)]
+    entries = [make_entry(n, created_at=1e9 + n, ttl=None, embedding=old_embedding(n)) for n in range(4)]
     async with backend.lifespan():
         assert all(same(a, b) for a, b in zip([e async for e in backend.scan()], entries, strict=True))
         assert [group.size for group in await backend.vector_groups()] == [4]
@@ -99,8 +106,47 @@ async def test_file_of_version_2_is_migrated(path: Path) -> None:
         await backend.put_labels([make_label(1, at=clock.now())])
         assert (await backend.labels(0)).labels == [make_label(1, at=clock.now())]
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (4,)
     assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+
+
+async def test_file_of_version_3_is_migrated(path: Path) -> None:
+    unpack("version-3.sqlite.gz", path)  # made by the last release whose entries had no generation
+    clock = FakeClock(1e9 + 49)
+    backend = SqliteBackend(path, clock=clock)
+    entries = [
+        make_entry(
+            n,
+            created_at=1e9 + n,
+            ttl=None if n else 60.0,
+            embedding=old_embedding(n) if n % 2 else None,
+        )
+        for n in range(4)
+    ]
+    keys = [entry.key for entry in entries]
+    async with backend.lifespan():
+        assert [entry async for entry in backend.scan()] == entries
+        assert [group.size for group in await backend.vector_groups()] == [2]
+        assert (await backend.labels(0)).labels == [make_label(n, at=clock.now()) for n in range(3)]
+        old = await backend.generations(keys)
+        assert [entry and entry.generation for entry in await backend.get_many(keys)] == old
+        cursor = (await backend.changes(None)).cursor
+        since = backend.position(keys[1])
+        await backend.delete(keys[1:2])
+        assert await (await backend.fill(entries[1], since=since)) is None
+        await backend.put(entries[2])
+        told = (await backend.changes(cursor)).changes
+        assert [change.key for change in told] == keys[1:3]
+        new = await backend.generations(keys)
+        assert new == [old[0], None, told[1].number, old[3]]
+        assert told[1].number > (old[2] or 0)
+        clock.advance(11)
+        assert await backend.delete_tagged(["all"]) == 2
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA user_version").fetchone() == (4,)
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
     connection.close()
 
 
@@ -124,7 +170,9 @@ async def test_trails_of_two_files_begin_far_apart(tmp_path: Path) -> None:
         backend = SqliteBackend(tmp_path / str(number))
         async with backend.lifespan():
             starts.add((await backend.vector_changes(None)).cursor // 100_000)
-    assert len(starts) == 20
+            starts.add((await backend.changes(None)).cursor // 100_000)
+            starts.add(backend.position(b"k" * 32) // 100_000)
+    assert len(starts) == 60
     assert min(starts) > 0
 
 

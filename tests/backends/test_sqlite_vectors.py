@@ -111,7 +111,7 @@ async def test_look_ups_never_read_vectors_and_vectors_never_answers(
 
         return noted
 
-    read = await backend._reader.submit(columns(lambda c: rows.get(c, key, clock.now())))
+    read = await backend._reader.submit(columns(lambda c: rows.look(c, key, clock.now())))
     assert {table for table, _ in read} == {"entries"}
     read = await backend._reader.submit(columns(lambda c: vectors.page(c, PARTITION, SPACE, 0)[0].rows))
     assert {table for table, _ in read} == {"vectors"}
@@ -311,9 +311,9 @@ async def test_trail_is_cut_to_its_length_in_the_background(
     backend: SqliteBackend, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, idle: bool
 ) -> None:
     monkeypatch.setattr(backend._writer, "_between", lambda connection, _: backend._upkeep(connection, idle))
-    vectors = backend._rows.vectors
-    assert vectors._trail == 100_000
-    vectors._trail, vectors._slack = 50, 10  # type: ignore[misc]  # a test cannot wait for 100,000
+    trail = backend._rows.vectors.trail
+    assert trail.kept == 100_000
+    trail.kept, trail.slack = 50, 10  # a test cannot wait for 100,000
     start = (await backend.vector_changes(None)).cursor
     await fill(backend, clock, 500)
 
@@ -346,7 +346,7 @@ async def test_trail_takes_a_small_share_of_a_small_store(path: Path, clock: Fak
 
         await backend._writer.submit(crowd)  # a trail of more than the limit before it is looked at again
         assert (await backend.measure())["evictions"] == 0
-    assert VectorRows(max_bytes=2**18)._trail > 100
+    assert VectorRows(max_bytes=2**18).trail.kept > 100
 
 
 async def test_store_of_vectors_stays_within_max_bytes(path: Path, clock: FakeClock) -> None:
@@ -396,8 +396,9 @@ async def test_damaged_vector_is_removed_and_never_shown(
 ) -> None:
     one, two = await fill(backend, clock, 2)
     cursor = (await backend.vector_changes(None)).cursor
-    value = await ask(backend, f"SELECT {column} FROM vectors WHERE entry = 1")
-    change(path, f"UPDATE vectors SET {column} = ? WHERE entry = 1", damage(value))
+    first = "entry = (SELECT min(entry) FROM vectors)"
+    value = await ask(backend, f"SELECT {column} FROM vectors WHERE {first}")
+    change(path, f"UPDATE vectors SET {column} = ? WHERE {first}", damage(value))
     assert [row.key for row in await all_vectors(backend, PARTITION, SPACE)] == [two.key]
     assert await ask(backend, "SELECT count(*) FROM vectors") == 1
     assert (await backend.measure())["damaged"] == 1
@@ -428,9 +429,9 @@ async def test_damaged_vector_is_found_by_a_scan_and_by_the_changes(
 async def test_vector_of_another_partition_or_space_is_never_shown(
     backend: SqliteBackend, path: Path, clock: FakeClock
 ) -> None:
-    await fill(backend, clock, 2)
-    change(path, "UPDATE vectors SET partition = ? WHERE entry = 1", b"q" * 32)
-    change(path, "UPDATE vectors SET space = ? WHERE entry = 2", b"s" * 16)
+    one, two = await fill(backend, clock, 2)
+    change(path, "UPDATE vectors SET partition = ? WHERE key = ?", b"q" * 32, one.key)
+    change(path, "UPDATE vectors SET space = ? WHERE key = ?", b"s" * 16, two.key)
     for partition in (PARTITION, b"q" * 32):
         for space in (SPACE, b"s" * 16):
             assert await all_vectors(backend, partition, space) == []

@@ -14,7 +14,7 @@ from anyio.lowlevel import checkpoint
 from asynccache._clock import SystemClock
 from asynccache._errors import BackendError, BackendUnavailable, ConfigurationError
 from asynccache._models import Entry, Response
-from asynccache._protocols import Backend, Clock, Conditional, Labels, Vectors
+from asynccache._protocols import Backend, Clock, Conditional, Confirming, Feed, Labels, Vectors
 from asynccache.backends import MemoryBackend, SqliteBackend, Tiered
 from asynccache.testing import BackendContract, FakeClock, cancel_at_every_step, make_entry
 from asynccache.testing._mirror import all_changes, all_vectors
@@ -71,6 +71,31 @@ class TestTieredOverSqlite(BackendContract):
     def make_backend(self, tmp_path: Path, clock: Clock) -> Backend:
         back = SqliteBackend(tmp_path / "cache.sqlite", clock=clock)
         return Tiered(MemoryBackend(clock=clock), back, front_ttl=3.0)
+
+    @pytest.fixture
+    async def neighbour(self, feed: Feed, tmp_path: Path, clock: FakeClock) -> AsyncIterator[Backend]:
+        """The backend itself: what another does shows when the feed has told it, not at once."""
+        backend: object = feed
+        assert isinstance(backend, Backend)
+        yield backend  # noqa: PT022  (as the one it replaces)
+
+    async def test_cancelled_fill_stores_all_or_nothing(
+        self, backend: Backend, feed: Feed, clock: FakeClock
+    ) -> None:
+        """The front may hold what a cancelled write replaces a moment later, until that is told."""
+        older, entry = (make_entry(1, created_at=clock.now(), version=version) for version in ("v1", "v2"))
+        assert isinstance(backend, Confirming)
+        await backend.put(older)
+
+        async def fill() -> None:
+            await feed.fill(entry, since=None)
+
+        async def check() -> None:
+            assert await backend.get(entry.key) in (older, entry)
+            assert (await backend.confirmed([entry.key]))[0] in (older, entry)
+            await backend.put(older)
+
+        await cancel_at_every_step(fill, check)
 
 
 class Bare:

@@ -33,6 +33,8 @@ MAY_MAKE_TASKS = {
     "asynccache/decision/verifier.py",
     "asynccache/embedders/_asking.py",
 }
+# Starts servers for tests, in fixtures that run outside the event loop.
+MAY_SLEEP = {"asynccache/testing/_redis_ports.py"}
 
 
 def imported(node: ast.AST) -> Iterator[str]:
@@ -77,7 +79,8 @@ def offences(tree: ast.AST) -> set[str]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=[str(path.relative_to(ROOT)) for path in SOURCES])
 def test_module_makes_no_forbidden_call(path: Path) -> None:
-    allowed = TASK_MAKERS if path.relative_to(ROOT).as_posix() in MAY_MAKE_TASKS else set()
+    name = path.relative_to(ROOT).as_posix()
+    allowed = TASK_MAKERS if name in MAY_MAKE_TASKS else {"time.sleep"} if name in MAY_SLEEP else set()
     assert offences(ast.parse(path.read_text(encoding="utf-8"))) - allowed == set()
 
 

@@ -26,6 +26,7 @@ HOMES = {
     "httpx2": ("upstreams/openai.py", "upstreams/_*.py", "embedders/openai.py", "integrations/httpx2.py"),
     "langchain_core": ("integrations/langchain.py",),
     "numpy": (
+        "backends/_packed_vector.py",
         "cli/_index_verify.py",
         "cli/_vectors.py",
         "decision/*.py",

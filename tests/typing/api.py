@@ -12,17 +12,24 @@ from asynccache import (
     AnswerPair,
     AnswerStream,
     Backend,
+    Boarding,
     CachePipeline,
     Candidate,
+    Changes,
     Check,
     Chunk,
     Comparing,
     Conditional,
+    Confirming,
     Control,
     Decision,
     Embedder,
+    Entry,
     Estimate,
     Exchange,
+    Feed,
+    FlightLog,
+    Flights,
     HitAudited,
     Hook,
     Judgement,
@@ -49,7 +56,7 @@ from asynccache import (
     cached,
     open_backend,
 )
-from asynccache.backends import MemoryBackend, SqliteBackend, Tiered
+from asynccache.backends import MemoryBackend, RedisBackend, SqliteBackend, Tiered
 from asynccache.decision import (
     GUARDS,
     BuiltinJudge,
@@ -74,6 +81,7 @@ from asynccache.stages import (
     Audit,
     ExactLookup,
     Learn,
+    Leased,
     MissHandler,
     Normalize,
     SemanticLookup,
@@ -83,7 +91,17 @@ from asynccache.stages import (
     Write,
     WriteAlias,
 )
-from asynccache.testing import FakeDecision, FakeJudge, FakeUpstream, make_label
+from asynccache.testing import (
+    FakeDecision,
+    FakeJudge,
+    FakeUpstream,
+    FaultProxy,
+    Faults,
+    RedisServer,
+    make_label,
+    redis_cluster,
+    redis_sentinel,
+)
 from asynccache.upstreams import CallableUpstream, OpenAIUpstream
 
 
@@ -135,8 +153,43 @@ async def asking(cache: CachePipeline) -> None:
     await cache.flush()
 
 
+async def sharing(backend: RedisBackend, entry: Entry) -> None:
+    feed: Feed = backend
+    flights: Flights = backend
+    assert_type(feed.position(entry.key), int)
+    assert_type(await (await feed.fill(entry, since=None)), int | None)
+    assert_type(await feed.generations([entry.key]), list[int | None])
+    assert_type(await feed.voided(entry.key, ["tag"], 1), bool)
+    assert_type(await feed.changes(None), Changes)
+    await feed.news(1.0)
+    boarding = await flights.board(b"", key=entry.key, tags=(), seconds=5.0)
+    assert_type(boarding, Boarding)
+    assert_type(await flights.renew(b"", boarding.number, seconds=5.0), bool)
+    assert_type(await flights.append(b"", boarding.number, [], end="whole"), bool)
+    assert_type(await flights.log(b"", boarding.number, after=0), FlightLog)
+    tiered: object = Tiered(MemoryBackend(), backend)
+    if isinstance(tiered, Confirming):
+        assert_type(await tiered.confirmed([entry.key]), list[Entry | None])
+
+
+async def servers() -> None:
+    with RedisServer() as server, redis_cluster(masters=3, replicas=1) as cluster, redis_sentinel() as trio:
+        assert_type(server.url, str)
+        server.pause()
+        server.resume()
+        assert_type(cluster.master_of(b"key"), RedisServer)
+        assert_type(trio.master(), RedisServer)
+    async with FaultProxy("127.0.0.1", server.port) as proxy:
+        proxy.replies = Faults(delay=(0.0, 0.1), fragment=7)
+        proxy.cut()
+
+
 def building(backend: Backend, upstream: Upstream, stages: Sequence[Stage]) -> None:
     CachePipeline(model, backend=backend, hooks=[hook], prices={"m": (1.0, 2.0)})
+    CachePipeline(model, backend="redis://", consistency="strong")
+    RedisBackend([("localhost", 6379)], password="p", tls={}, vectors="int8", op_timeout=0.05)
+    RedisBackend([("localhost", 26379)], sentinel="main", address_remap=lambda address: address)
+    SingleFlight(Leased(MissHandler(upstream), Write(backend), flights=backend), feed=backend)
     CachePipeline("http://localhost/v1", api_key="k", default_model="m", ttl=None)
     CachePipeline(upstream, abandoned="finish")
     CachePipeline(stages=[*stages, stage, Normalize(), ExactLookup(backend), Validate(check)])
