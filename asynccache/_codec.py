@@ -1,6 +1,6 @@
 """The stored form of an entry: one byte string that says whose it is and proves that it is whole.
 
-Layout, format 2 (integers and floats big-endian)::
+Layout, format 3 (integers and floats big-endian)::
 
     magic 2 | format 1 | flags 1 | key 32 | partition 32
     | length of: header 4, body 4, frames as stored 4, frames expanded 4, embedding 4
@@ -9,9 +9,10 @@ Layout, format 2 (integers and floats big-endian)::
     | alias, when it is one: key 32, similarity 8, space 16
     | tag 16: SHA-256 of everything before, cut to 16 bytes
 
-Format 1 knew no alias, and its embedding did not say of which space it was: it is read without one.
+Format 2 had a JSON object for a header. So had format 1, which knew no alias, and whose embedding did not say
+of which space it was: it is read without one.
 
-The header is a JSON object of the small fields. The body is stored as received, so that a hit can be
+The header is a JSON list of the small fields. The body is stored as received, so that a hit can be
 served without touching it. The frames are one block, each with its length before it, compressed
 together when that pays: the frames of one stream repeat each other almost word for word.
 
@@ -23,8 +24,9 @@ accidents, not forgers; ``decode`` survives forged bytes too, but believes them.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from hashlib import sha256
+from itertools import product
 from math import isfinite
 from struct import Struct
 from typing import Any, Final, NoReturn
@@ -32,16 +34,25 @@ from typing import Any, Final, NoReturn
 import orjson
 
 from asynccache._errors import CorruptEntry
-from asynccache._models import Alias, Cost, Embedding, Entry, Response
+from asynccache._models import (
+    Alias,
+    Embedding,
+    Entry,
+    Response,
+    stored_cost,
+    stored_entry,
+    stored_response,
+)
 
 __all__ = ["KEY_AT", "check_embedding", "decode", "encode"]
 
 _MAGIC: Final = b"AE"
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 _COMPRESSED: Final = 0b001
 _EMBEDDED: Final = 0b010
 _ALIASED: Final = 0b100
-_KNOWN_FLAGS: Final = {1: _COMPRESSED | _EMBEDDED, 2: _COMPRESSED | _EMBEDDED | _ALIASED}  # by format
+_ALL: Final = _COMPRESSED | _EMBEDDED | _ALIASED
+_KNOWN_FLAGS: Final = {1: _COMPRESSED | _EMBEDDED, 2: _ALL, 3: _ALL}  # by format
 
 _PREFIX: Final = Struct(">2sBB32s32s5I")
 _LENGTH: Final = Struct(">I")
@@ -131,21 +142,24 @@ def _finite(*numbers: float) -> bool:
 
 
 def _header(entry: Entry) -> bytes:
-    told = entry.dialect, entry.created_at, entry.ttl, entry.question, entry.tags, entry.version, entry.cost
-    if not _well_typed(*told):  # what is stored must be readable
+    cost = entry.cost
+    told = entry.dialect, entry.created_at, entry.ttl, entry.question, entry.version
+    shape = map(type, (*told, cost.prompt_tokens, cost.completion_tokens, cost.seconds))
+    if tuple(shape) not in _SHAPES or not _all_text(entry.tags):  # what is stored must be readable
         raise ValueError("a field of the entry has the wrong type")
     if not _finite(entry.created_at, entry.ttl or 0, entry.cost.seconds):  # JSON would turn them into null
         raise ValueError("created_at, ttl and cost.seconds must be finite")
-    cost = entry.cost
-    fields = {
-        "dialect": entry.dialect,
-        "created": entry.created_at,
-        "ttl": entry.ttl,
-        "question": entry.question,
-        "tags": entry.tags,
-        "version": entry.version,
-        "cost": (cost.prompt_tokens, cost.completion_tokens, cost.seconds),
-    }
+    fields = (
+        entry.dialect,
+        entry.created_at,
+        entry.ttl,
+        entry.question,
+        entry.tags,
+        entry.version,
+        cost.prompt_tokens,
+        cost.completion_tokens,
+        cost.seconds,
+    )
     try:
         return orjson.dumps(fields)
     except TypeError as error:  # orjson's own error, a TypeError by inheritance
@@ -182,18 +196,29 @@ def decode(data: bytes, *, key: bytes, generation: int | None = None) -> Entry:
         _refuse("it is not bytes")
     if len(data) < _PREFIX.size + _TAG:
         _refuse("it is too short")
-    magic, version, flags, own_key, partition, *lengths = _PREFIX.unpack_from(data)
+    (
+        magic,
+        version,
+        flags,
+        own_key,
+        partition,
+        header_size,
+        body_size,
+        frames_size,
+        plain_size,
+        embedding_size,
+    ) = _PREFIX.unpack_from(data)
     if magic != _MAGIC:
         _refuse("it does not start like an entry")
-    if version not in _KNOWN_FLAGS:
+    known = _KNOWN_FLAGS.get(version)
+    if known is None:
         _refuse(f"its format is {version}, this release reads 1 to {_FORMAT}")
-    if sha256(memoryview(data)[:-_TAG]).digest()[:_TAG] != data[-_TAG:]:
+    if sha256(data[:-_TAG]).digest()[:_TAG] != data[-_TAG:]:
         _refuse("its checksum does not match")
     if own_key != key:
         _refuse("it belongs to another key")
-    if flags & ~_KNOWN_FLAGS[version]:
+    if flags & ~known:
         _refuse("it has unknown flags")
-    header_size, body_size, frames_size, plain_size, embedding_size = lengths
     body_at = _PREFIX.size + header_size
     frames_at = body_at + body_size
     embedding_at = frames_at + frames_size
@@ -201,22 +226,28 @@ def decode(data: bytes, *, key: bytes, generation: int | None = None) -> Entry:
     end = alias_at + (_ALIAS.size if flags & _ALIASED else 0)
     if end != len(data) - _TAG:
         _refuse("its lengths do not add up")
-    frames = data[frames_at:embedding_at]
-    if flags & _COMPRESSED:
-        frames = _expand(frames, plain_size)
-    elif frames_size != plain_size:
-        _refuse("its lengths do not add up")
+    frames: tuple[bytes, ...] = ()
+    if frames_size or plain_size or flags & _COMPRESSED:
+        frames = _frames(data[frames_at:embedding_at], plain_size, flags)
     if embedding_size and not flags & _EMBEDDED:
         _refuse("its lengths do not add up")
     return _entry(
-        data[_PREFIX.size : body_at],
+        data[_PREFIX.size : body_at] if version == _FORMAT else _as_list(data[_PREFIX.size : body_at]),
         own_key,
         partition,
-        Response(data[body_at:frames_at], _split(frames) if frames else ()),
+        stored_response(data[body_at:frames_at], frames),
         _embedding(data[embedding_at:alias_at]) if flags & _EMBEDDED and version > 1 else None,
         _alias(data[alias_at:end]) if flags & _ALIASED else None,
         generation,
     )
+
+
+def _frames(stored: bytes, size: int, flags: int) -> tuple[bytes, ...]:
+    if flags & _COMPRESSED:
+        return _split(_expand(stored, size))
+    if len(stored) != size:
+        _refuse("its lengths do not add up")
+    return _split(stored)
 
 
 def _embedding(stored: bytes) -> Embedding:
@@ -270,17 +301,22 @@ def _entry(  # noqa: PLR0917  (keywords would cost a hit more than they say)
     generation: int | None,
 ) -> Entry:
     try:
-        fields: dict[str, Any] = orjson.loads(header)
-        prompt, completion, seconds = fields["cost"]
-        tags: list[str] = fields["tags"]
-        dialect, created_at, ttl = fields["dialect"], fields["created"], fields["ttl"]
-        question, version = fields["question"], fields["version"]
-        cost = Cost(prompt, completion, seconds)
-    except (ValueError, TypeError, KeyError):
+        dialect, created_at, ttl, question, tags, version, prompt, completion, seconds = orjson.loads(header)
+    except (ValueError, TypeError):
         _refuse("its header is not readable")
-    if type(tags) is not list or not _well_typed(dialect, created_at, ttl, question, tags, version, cost):
+    shape = (
+        type(dialect),
+        type(created_at),
+        type(ttl),
+        type(question),
+        type(version),
+        type(prompt),
+        type(completion),
+        type(seconds),
+    )
+    if shape not in _SHAPES or type(tags) is not list or (tags and not _all_text(tags)):
         _refuse("its header is not readable")
-    return Entry.of(
+    return stored_entry(
         key,
         partition,
         dialect,
@@ -290,31 +326,34 @@ def _entry(  # noqa: PLR0917  (keywords would cost a hit more than they say)
         question,
         tuple(tags),
         version,
-        cost,
+        stored_cost(prompt, completion, seconds),
         embedding,
         alias,
         generation,
     )
 
 
-def _well_typed(  # noqa: PLR0917  (as above)
-    dialect: Any, created_at: Any, ttl: Any, question: Any, tags: Sequence[Any], version: Any, cost: Cost
-) -> bool:
-    """True when the header's fields have their JSON types (``type``: to ``isinstance``, True is a number)."""
-    return (
-        type(dialect) is str
-        and type(created_at) in _NUMBER
-        and (ttl is None or type(ttl) in _NUMBER)
-        and (question is None or type(question) is str)
-        and (version is None or type(version) is str)
-        and (not tags or all(type(tag) is str for tag in tags))
-        and type(cost.prompt_tokens) is int
-        and type(cost.completion_tokens) is int
-        and type(cost.seconds) in _NUMBER
-    )
+def _as_list(header: bytes) -> bytes:
+    """The header of a former format as it is written now."""
+    try:
+        fields: dict[str, Any] = orjson.loads(header)
+        names = ("dialect", "created", "ttl", "question", "tags", "version")
+        return orjson.dumps((*[fields[name] for name in names], *fields["cost"]))
+    except (ValueError, TypeError, KeyError):
+        _refuse("its header is not readable")
+
+
+def _all_text(tags: Iterable[object]) -> bool:
+    return all(type(tag) is str for tag in tags)
 
 
 _NUMBER: Final = (int, float)
+_TEXT: Final = (str, type(None))
+# Of dialect, created_at, ttl, question, version, and the three parts of the cost: their JSON types. By type,
+# for to isinstance True is a number.
+_SHAPES: Final = frozenset(
+    product((str,), _NUMBER, (*_NUMBER, type(None)), _TEXT, _TEXT, (int,), (int,), _NUMBER)
+)
 
 
 def _refuse(why: str) -> NoReturn:

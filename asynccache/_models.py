@@ -35,6 +35,9 @@ __all__ = [
     "VectorGroup",
     "VectorPage",
     "VectorRow",
+    "stored_cost",
+    "stored_entry",
+    "stored_response",
 ]
 
 Mode = Literal["fetch", "stream"]
@@ -272,6 +275,17 @@ class Response:
         return f"<Response {len(self.body)} bytes, {len(self.frames)} frames>"
 
 
+_set_response_body, _set_frames = (getattr(Response, each.name).__set__ for each in fields(Response))
+
+
+def stored_response(body: bytes, frames: tuple[bytes, ...]) -> Response:
+    """A response as a store reads it; see ``stored_entry``."""
+    made = object.__new__(Response)
+    _set_response_body(made, body)
+    _set_frames(made, frames)
+    return made
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
     """What making an answer took. Tokens are 0 when the upstream reported none."""
@@ -279,6 +293,20 @@ class Cost:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     seconds: float = 0.0
+
+
+_set_prompt_tokens, _set_completion_tokens, _set_seconds = (
+    getattr(Cost, each.name).__set__ for each in fields(Cost)
+)
+
+
+def stored_cost(prompt_tokens: int, completion_tokens: int, seconds: float) -> Cost:
+    """A cost as a store reads it; see ``stored_entry``."""
+    made = object.__new__(Cost)
+    _set_prompt_tokens(made, prompt_tokens)
+    _set_completion_tokens(made, completion_tokens)
+    _set_seconds(made, seconds)
+    return made
 
 
 class Embedding(NamedTuple):
@@ -349,20 +377,58 @@ class Entry:
         """Seconds since the epoch; infinity when the entry never expires."""
         return float("inf") if self.ttl is None else self.created_at + self.ttl
 
-    @classmethod
-    def of(cls, *values: Any) -> Entry:
-        """An entry of all its fields in order, none left out: for a store, which makes one for every hit."""
-        made = object.__new__(cls)
-        # The slots set directly cost half of what a frozen __init__ does.
-        for put, value in zip(_SLOTS_OF_ENTRY, values, strict=True):
-            put(made, value)
-        return made
-
     def __repr__(self) -> str:
         return f"<Entry {self.key.hex()[:8]} {self.response!r}>"
 
 
-_SLOTS_OF_ENTRY: Final = tuple(getattr(Entry, each.name).__set__ for each in fields(Entry))
+(
+    _set_entry_key,
+    _set_entry_partition,
+    _set_entry_dialect,
+    _set_response,
+    _set_created_at,
+    _set_ttl,
+    _set_entry_question,
+    _set_tags,
+    _set_version,
+    _set_cost,
+    _set_embedding,
+    _set_alias,
+    _set_generation,
+) = (getattr(Entry, each.name).__set__ for each in fields(Entry))
+
+
+def stored_entry(  # noqa: PLR0917  (as _request: one is made for every hit)
+    key: bytes,
+    partition: bytes,
+    dialect: str,
+    response: Response,
+    created_at: float,
+    ttl: float | None,
+    question: str | None,
+    tags: tuple[str, ...],
+    version: str | None,
+    cost: Cost,
+    embedding: Embedding | None,
+    alias: Alias | None,
+    generation: int | None,
+) -> Entry:
+    """An entry of all its fields, none left out, as a store reads it."""
+    made = object.__new__(Entry)
+    _set_entry_key(made, key)
+    _set_entry_partition(made, partition)
+    _set_entry_dialect(made, dialect)
+    _set_response(made, response)
+    _set_created_at(made, created_at)
+    _set_ttl(made, ttl)
+    _set_entry_question(made, question)
+    _set_tags(made, tags)
+    _set_version(made, version)
+    _set_cost(made, cost)
+    _set_embedding(made, embedding)
+    _set_alias(made, alias)
+    _set_generation(made, generation)
+    return made
 
 
 class Candidate(NamedTuple):

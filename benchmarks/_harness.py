@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory, mkdtemp
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from _workload import Ask, Body, Upstream, answer_document
 
@@ -69,21 +69,29 @@ async def opened(variants: Sequence[Variant], make: Callable[[], Upstream]) -> A
 
 
 async def verified(cases: Sequence[Case], bodies: Sequence[Body]) -> list[Case]:
-    """Fill every case, and keep those that afterwards answer each request rightly and by themselves."""
+    """Fill every case, and keep those that afterwards answer each request rightly and by themselves.
+
+    What a case gives out in a form of its own is made an answer by the ``parse`` its ``ask`` has, if any.
+    """
     kept = []
     for case in cases:
         for body in bodies:
             await case.ask(body)
         asked = case.upstream.calls
         wrong = 0
+        parse = getattr(case.ask, "parse", _as_it_is)
         for body in bodies:
-            wrong += await case.ask(body) != answer_document(body["seed"])
+            wrong += parse(await case.ask(body)) != answer_document(body["seed"])
         again = case.upstream.calls - asked
         if wrong or again:
             print(f"not timed: {case.name} (of {len(bodies)} hits, {wrong} were wrong and {again} misses)")
         else:
             kept.append(case)
     return kept
+
+
+def _as_it_is(answer: Any) -> Any:
+    return answer
 
 
 async def timed(ask: Ask, bodies: Sequence[Body]) -> list[int]:

@@ -181,6 +181,31 @@ def test_well_forged_embedding_and_alias_show_that_the_forger_works() -> None:
     assert found.alias == Alias(b"o" * 32, 0.5, b"t" * 16)
 
 
+def test_entry_of_format_2_is_read() -> None:
+    # As the release wrote it that had an object for a header.
+    stored = (
+        "QUUCBmtra2tra2tra2tra2tra2tra2tra2tra2tra2tra2trcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHAAAAB/"
+        "AAAADQAAAAsAAAALAAAAGHsiZGlhbGVjdCI6ImNoYXQuY29tcGxldGlvbnMiLCJjcmVhdGVkIjoxMDAwMDAwMDAwLjAsInR0"
+        "bCI6NjAuMCwicXVlc3Rpb24iOiJ3aHk/IiwidGFncyI6WyJhIl0sInZlcnNpb24iOiJ2MSIsImNvc3QiOlsxLDIsMC41XX17"
+        "ImFuc3dlciI6IDF9AAAAA29uZQAAAABzc3Nzc3Nzc3Nzc3Nzc3NzMTIzNDU2Nzhvb29vb29vb29vb29vb29vb29vb29vb29v"
+        "b29vb29vbz/gAAAAAAAAdHR0dHR0dHR0dHR0dHR0dES0Xd8yx6g3QAiiSTjHig0="
+    )
+    assert decode(base64.b64decode(stored), key=b"k" * 32) == Entry(
+        key=b"k" * 32,
+        partition=b"p" * 32,
+        dialect="chat.completions",
+        response=Response(b'{"answer": 1}', (b"one", b"")),
+        created_at=1e9,
+        ttl=60.0,
+        question="why?",
+        tags=("a",),
+        version="v1",
+        cost=Cost(1, 2, 0.5),
+        embedding=Embedding(b"s" * 16, b"12345678"),
+        alias=Alias(b"o" * 32, 0.5, b"t" * 16),
+    )
+
+
 def test_entry_of_format_1_is_read_without_its_embedding() -> None:
     # As the first release wrote it.
     stored = (
@@ -208,6 +233,15 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(text, inner, max_size=4),
     max_leaves=6,
 )
+_SOUND = {
+    "dialect": "d",
+    "created": 1.0,
+    "ttl": None,
+    "question": "q",
+    "tags": [],
+    "version": None,
+    "cost": [1, 2, 0.5],
+}
 _NAMES = ["dialect", "created", "ttl", "question", "tags", "version", "cost"]
 
 
@@ -221,7 +255,11 @@ def test_forged_header_raises_nothing_but_corrupt_entry(fields: Any) -> None:
         header = fields
     else:
         if isinstance(fields, dict):
-            fields = {**orjson.loads(stored[_PREFIX.size : _PREFIX.size + size]), **fields}
+            fixed[1] = 2  # the format that had an object
+            fields = {**_SOUND, **fields}
+        elif isinstance(fields, list):
+            own = orjson.loads(stored[_PREFIX.size : _PREFIX.size + size])
+            fields = [*fields, *own[len(fields) :]]
         header = orjson.dumps(fields)
     rest = stored[_PREFIX.size + size : -16]
     forged = seal(_PREFIX.pack(*fixed, len(header), body, frames, plain, embedding) + header + rest)
@@ -235,8 +273,8 @@ def test_forged_header_raises_nothing_but_corrupt_entry(fields: Any) -> None:
 def test_entry_of_a_newer_format_is_refused() -> None:
     entry = make_entry(created_at=1.0)
     newer = bytearray(encode(entry)[:-16])
-    newer[2] = 3
-    with pytest.raises(CorruptEntry, match="format is 3"):
+    newer[2] = 4
+    with pytest.raises(CorruptEntry, match="format is 4"):
         decode(seal(bytes(newer)), key=entry.key)
 
 

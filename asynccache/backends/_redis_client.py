@@ -54,9 +54,11 @@ class Client:
         except TimeoutError:
             raise BackendUnavailable(f"redis did not answer within {self.within:g} seconds") from None
 
-    def ask(self, shard: Shard, *command: Any, fits: Callable[[Any], bool]) -> asyncio.Future[Any]:
+    def ask(
+        self, shard: Shard, *command: Any, fits: Callable[[Any], bool], now: bool = False
+    ) -> asyncio.Future[Any]:
         """The reply to a command that changes nothing."""
-        op = Op(command, fits=fits, within=self.within, shard=shard.number)
+        op = Op(command, fits=fits, within=self.within, shard=shard.number, now=now)
         return self._submit(op)
 
     def run(self, script: Script, shard: Shard, *arguments: Any) -> asyncio.Future[Any]:

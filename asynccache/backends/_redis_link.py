@@ -1,36 +1,23 @@
-"""One connection to a Redis server, made when it is needed, dropped when anything about it is odd."""
+"""A connection to a Redis server on which to listen."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-import secrets
-from collections.abc import Awaitable, Callable, Sequence
-from itertools import count
 from typing import TYPE_CHECKING, Any, Final
-
-from redis import exceptions as redis_errors
 
 from asynccache._errors import BackendUnavailable
 from asynccache._lifespan import Nursery
+from asynccache.backends._redis_lane import Connect
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
-__all__ = ["Connect", "Link", "MixedUp"]
-
-Connect = Callable[[], Awaitable["AbstractConnection"]]
-"""Makes a connection that is ready for commands."""
-
-
-class MixedUp(BackendUnavailable):
-    """Replies do not belong to the commands."""
+__all__ = ["Link"]
 
 
 class Link:
-    """A connection for one user at a time.
-
-    Making it may take longer than anyone wants to wait for a reply: it goes on when who wanted it has gone.
+    """A connection for one user, made when it is needed, dropped when anything about it is odd.
 
     Args:
         connect: makes the connection.
@@ -43,33 +30,6 @@ class Link:
         self._connection: AbstractConnection | None = None
         self._making: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
-        self._words: Final = count(secrets.randbits(62))
-        self._outdated = False  # whether the connection may lead to the wrong server
-
-    async def ask(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """The replies to commands sent at once; an error the server replies with is a reply.
-
-        A word of its own follows the commands, and must come back behind their replies: else one too many
-        or too few was read, and none of them is believed.
-
-        On any other error, and when the caller is cancelled, the connection is dropped: nothing that was
-        left unread in it can become the reply to another question.
-
-        Raises:
-            MixedUp: the replies do not belong to the commands.
-        """
-        connection = await self._ready()
-        word = b"%d" % next(self._words)
-        try:
-            packed = connection.pack_commands([*commands, (b"PING", word)])
-            await connection.send_packed_command(packed, check_health=False)
-            replies = [await _reply(connection) for _ in commands]
-            if await _reply(connection) != word:
-                raise MixedUp("the replies of redis belong to other questions")
-        except BaseException:
-            self.drop()
-            raise
-        return replies
 
     async def tell(self, command: tuple[Any, ...]) -> None:
         """Send a command, the reply to which is a message."""
@@ -106,12 +66,11 @@ class Link:
         connection = self._connection
         if connection is not None:
             # Something to read before anything was asked: a reply nobody has waited for, or the end.
-            if not self._outdated and _is_open(connection) and not await connection.can_read():
+            if _is_open(connection) and not await connection.can_read():
                 return connection
             self.drop()
         if self._making is None or self._making.done():  # one cancelled before it began leaves no trace
             self._failure = None
-            self._outdated = False
             self._making = self._nursery.start(self._make)
         await asyncio.wait([self._making])
         if self._connection is None:
@@ -132,32 +91,13 @@ class Link:
         if connection is not None:
             _close(connection)
 
-    def outdate(self) -> None:
-        """Let who uses it next have a new connection."""
-        self._outdated = True
-
-    def stop_making(self) -> None:
-        """Give up a connection that is being made; whoever wants one next begins anew."""
-        if self._making is not None:
-            self._making.cancel()
-
-    @property
-    def connected(self) -> bool:
-        """Whether there is a connection now."""
-        return self._connection is not None
-
-
-async def _reply(connection: AbstractConnection) -> Any:
-    try:
-        return await connection.read_response(timeout=math.inf)
-    except redis_errors.ResponseError as error:
-        return error
-
 
 def _is_open(connection: AbstractConnection) -> bool:
     # On uvloop, writing to a transport that has been closed raises RuntimeError.
-    writer = connection._writer  # noqa: SLF001
-    return writer is not None and connection.is_connected and not writer.transport.is_closing()
+    reader, writer = connection._reader, connection._writer  # noqa: SLF001
+    if reader is None or writer is None:
+        return False
+    return not (reader.at_eof() or writer.transport.is_closing())
 
 
 def _close(connection: AbstractConnection) -> None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from asynccache._errors import BackendUnavailable
 from asynccache.backends._redis_errors import as_backend_error
 from asynccache.backends._redis_lua import Script
+
+if TYPE_CHECKING:
+    from asynccache.backends._redis_lane import Lane
+    from asynccache.backends._redis_pipe import Pipe
 
 __all__ = ["Op"]
 
@@ -26,10 +30,26 @@ class Op:
         shard: number of the shard it is about, by which a cluster finds the server.
         ordered: whether it goes in the order of the questions, as changes do.
         once: whether it must not be sent again when the connection breaks: doing it twice would be wrong.
+        now: whether it is sent now, rather than with what else is asked in this turn of the loop.
         script: which to run, if it is one.
     """
 
-    __slots__ = ("command", "fits", "future", "ordered", "script", "shard", "size", "timer", "tried")
+    __slots__ = (
+        "by_text",
+        "command",
+        "fits",
+        "future",
+        "heard",
+        "lane",
+        "now",
+        "ordered",
+        "pipe",
+        "script",
+        "shard",
+        "size",
+        "timer",
+        "tried",
+    )
 
     def __init__(
         self,
@@ -40,6 +60,7 @@ class Op:
         shard: int,
         ordered: bool = False,
         once: bool = False,
+        now: bool = False,
         script: Script | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -48,17 +69,22 @@ class Op:
         self.fits: Final = fits
         self.shard: Final = shard
         self.ordered: Final = ordered
+        self.now: Final = now
         self.size: Final = sum(len(part) for part in command if isinstance(part, bytes))
         self.future: Final[asyncio.Future[Any]] = loop.create_future()
+        self.lane: Lane | None = None  # in which it waits, or waited
+        self.pipe: Pipe | None = None  # over which it was sent last
+        self.heard = 0  # what the pipe had heard by then
+        self.by_text = False  # whether its script is sent by its text, rather than its name
         self.tried = once  # whether it has been sent as often as it may
         self.timer: Final = loop.call_later(within, self._too_late, within)
         self.future.add_done_callback(self._over)
 
-    def words(self, *, text: bool = False) -> tuple[Any, ...]:
-        """What is sent; with ``text``, a script by its text rather than its name."""
+    def words(self) -> tuple[Any, ...]:
+        """What is sent."""
         if self.script is None:
             return self.command
-        first = (b"EVAL", self.script.text) if text else (b"EVALSHA", self.script.sha)
+        first = (b"EVAL", self.script.text) if self.by_text else (b"EVALSHA", self.script.sha)
         return (*first, *self.command)
 
     def reply(self, reply: Any) -> bool:
@@ -77,6 +103,8 @@ class Op:
 
     def _too_late(self, within: float) -> None:
         self.fail(BackendUnavailable(f"redis did not answer within {within:g} seconds"))
+        if self.lane is not None:
+            self.lane.late(self)
 
     def _over(self, future: asyncio.Future[Any]) -> None:
         self.timer.cancel()

@@ -19,6 +19,8 @@ __all__ = ["Reads"]
 
 MOST: Final = 256
 """Keys of one command."""
+WORTH_HALVING: Final = 32
+"""Keys of a shard from which on they go in two commands."""
 
 _Look: TypeAlias = "tuple[bytes, asyncio.Future[Entry | None]]"
 
@@ -47,38 +49,47 @@ class Reads:
         self._positions: Final = positions
         self._now: Final = now
         self._damaged: Final = damaged
-        self._of: Final = client.names.of
         self._loop: asyncio.AbstractEventLoop
-        self._gathered: Final[dict[Shard, list[_Look]]] = {}
+        self._gathered: Final[list[_Look]] = []
+
+    def begin(self) -> None:
+        """Call once in the event loop in which everything is looked up."""
+        self._loop = asyncio.get_running_loop()  # a system call, which a look-up need not make
+        self._gathered.clear()
 
     def look(self, key: bytes) -> asyncio.Future[Entry | None]:
         """What is stored under a key; the future may be cancelled."""
         if not self._gathered:
-            # Once a turn of the loop: asking which one runs is a system call.
-            self._loop = asyncio.get_running_loop()
             self._loop.call_soon(self._send)
         future: asyncio.Future[Entry | None] = self._loop.create_future()
-        shard = self._of(key)
-        looks = self._gathered.get(shard)
-        if looks is None:
-            looks = self._gathered[shard] = []
-        looks.append((key, future))
+        self._gathered.append((key, future))
         return future
 
     def _send(self) -> None:
-        for shard, looks in self._gathered.items():
-            for first in range(0, len(looks), MOST):
-                some = looks[first : first + MOST]
-                keys = [key for key, _ in some]
-                asked = self._client.ask(
-                    shard,
-                    b"MGET",
-                    shard.sequence,
-                    *[shard.entry + key for key in keys],
-                    fits=partial(_fits, len(keys)),
-                )
-                asked.add_done_callback(partial(self._arrived, shard, some))
+        names = self._client.names
+        by_shard: dict[Shard, list[_Look]] = {}
+        if len(names.shards) == 1:
+            by_shard[names.shards[0]] = self._gathered.copy()
+        else:
+            for look in self._gathered:
+                by_shard.setdefault(names.of(look[0]), []).append(look)
         self._gathered.clear()
+        for shard, looks in by_shard.items():
+            # In two halves, if there are many: the server works on one while the other is opened here.
+            size = len(looks) if len(looks) < WORTH_HALVING else min(MOST, -(-len(looks) // 2))
+            for first in range(0, len(looks), size):
+                self._ask(shard, looks[first : first + size])
+
+    def _ask(self, shard: Shard, looks: Sequence[_Look]) -> None:
+        asked = self._client.ask(
+            shard,
+            b"MGET",
+            shard.sequence,
+            *[shard.entry + key for key, _ in looks],
+            fits=partial(_fits, len(looks)),
+            now=True,
+        )
+        asked.add_done_callback(partial(self._arrived, shard, looks))
 
     def _arrived(self, shard: Shard, looks: Sequence[_Look], asked: asyncio.Future[Any]) -> None:
         error = asked.exception()
@@ -89,7 +100,8 @@ class Reads:
                     future.set_exception(BackendUnavailable(str(error)))
                     future.exception()  # seen: of several, only one is raised
             return
-        number, *values = asked.result()
+        values: list[Any] = asked.result()
+        number = values.pop(0)
         if number is not None:
             self._positions[shard.number] = max(self._positions[shard.number], int(number))
         now = self._now()
@@ -113,11 +125,5 @@ def _fits(number: int, reply: Any) -> bool:
     """Whether it has the form of the reply. Whose each value is will be seen when it is opened."""
     if not isinstance(reply, list) or len(reply) != number + 1:
         return False
-    position, *values = reply
-    if position is not None and not _is_number(position):
-        return False
-    return all(value is None or isinstance(value, bytes) for value in values)
-
-
-def _is_number(told: object) -> bool:
-    return isinstance(told, bytes) and told.isdigit() and len(told) <= GENERATION
+    told = reply[0]
+    return told is None or (isinstance(told, bytes) and told.isdigit() and len(told) <= GENERATION)

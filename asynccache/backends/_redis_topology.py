@@ -63,7 +63,6 @@ class Single:
         dialing: how connections are made.
         address: of the server.
         master: in its place, who names it.
-        within: seconds a batch may take.
         nursery: where the work is done.
     """
 
@@ -73,7 +72,6 @@ class Single:
         *,
         address: Address | None = None,
         master: MasterByName | None = None,
-        within: float,
         nursery: Nursery,
     ) -> None:
         self._dialing: Final = dialing
@@ -83,7 +81,6 @@ class Single:
         self._node: Final = Node(
             "the master" if address is None else _name(address),
             partial(self.connect, protocol=3),
-            within=within,
             nursery=nursery,
             astray=lambda op, error: op.fail(error),
             failing=lambda: None,
@@ -132,17 +129,13 @@ class Cluster:
         seeds: addresses to ask first.
         names: of the shards.
         dialing: how connections are made.
-        within: seconds a batch may take.
         nursery: where the work is done.
     """
 
-    def __init__(
-        self, seeds: Sequence[Address], names: Names, dialing: Dialing, *, within: float, nursery: Nursery
-    ) -> None:
+    def __init__(self, seeds: Sequence[Address], names: Names, dialing: Dialing, *, nursery: Nursery) -> None:
         self._seeds: Final = tuple(seeds)
         self._slots: Final = [key_slot(shard.sequence) for shard in names.shards]
         self._dialing: Final = dialing
-        self._within: Final = within
         self._nursery: Final = nursery
         self._places: list[Address | None] = [None] * len(self._slots)  # as servers name them
         self._nodes: Final[dict[Address, Node]] = {}
@@ -193,7 +186,6 @@ class Cluster:
             node = self._nodes[place] = Node(
                 _name(place),
                 connect,
-                within=self._within,
                 nursery=self._nursery,
                 astray=self._astray,
                 failing=self._learn,

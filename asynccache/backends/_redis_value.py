@@ -90,8 +90,11 @@ def open_entry(value: object, key: bytes) -> Entry:
     """
     if not isinstance(value, bytes) or len(value) < _FIRST:
         raise CorruptEntry("a stored entry is damaged: it is too short")
-    *_, vector = _HEAD.unpack_from(value, GENERATION)
-    return decode(value[_FIRST + vector :], key=key, generation=generation_of(value))
+    digits = value[:GENERATION]
+    if not digits.isdigit():
+        raise CorruptEntry("a stored entry is damaged: it has no generation")
+    vector = int.from_bytes(value[_FIRST - 4 : _FIRST], "big")
+    return decode(value[_FIRST + vector :], key=key, generation=int(digits))
 
 
 def open_whole(value: object, key: bytes) -> Entry:

@@ -148,14 +148,13 @@ class RedisBackend:
         )
         topology: Topology
         if cluster:
-            topology = Cluster(nodes, names, dialing, within=op_timeout, nursery=self._nursery)
+            topology = Cluster(nodes, names, dialing, nursery=self._nursery)
         else:
             master = None if sentinel is None else MasterByName(nodes, sentinel, dialing)
             topology = Single(
                 dialing,
                 address=nodes[0] if master is None else None,
                 master=master,
-                within=op_timeout,
                 nursery=self._nursery,
             )
         self._topology: Final = topology
@@ -194,6 +193,7 @@ class RedisBackend:
             async with self._nursery.lifespan():
                 await self._topology.start()
                 self._client.open = True
+                self._reads.begin()
                 try:
                     await self._learn_positions()
                     if self._sets is not None:
@@ -222,7 +222,7 @@ class RedisBackend:
             BackendUnavailable: not open, or no sound reply within ``op_timeout``.
             CorruptEntry: what was stored is damaged; it is being removed, and a later get is a miss.
         """
-        if key in self._fills.pending:
+        if self._fills.pending and key in self._fills.pending:
             async with self._client.deadline():
                 await self._fills.settled((key,))
                 return await self._reads.look(key)

@@ -14,7 +14,7 @@ from redis.asyncio.connection import AbstractConnection
 from asynccache._errors import BackendError, BackendUnavailable
 from asynccache._models import Response
 from asynccache.backends import MemoryBackend, RedisBackend, Tiered
-from asynccache.backends._redis_link import Link
+from asynccache.backends._redis_pipe import Pipe
 from asynccache.testing.entries import make_embedding, same
 from asynccache.testing.redis_servers import RedisServer
 from tests.redis._watched import ALL, entry, in_time, no_connection_is_left, opened, options_of, until
@@ -41,7 +41,7 @@ STRANGE: Final[list[Exception]] = [
 
 
 @pytest.mark.parametrize("strange", STRANGE, ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("where", ["ask", "read", "write", "peek", "connect"])
+@pytest.mark.parametrize("where", ["send", "read", "handshake", "connect"])
 async def test_whatever_the_driver_raises_is_a_backend_error(
     redis_server: RedisServer,
     own_prefix: str,
@@ -49,33 +49,31 @@ async def test_whatever_the_driver_raises_is_a_backend_error(
     strange: Exception,
     where: str,
 ) -> None:
-    async def broken(*_: Any, **__: Any) -> Any:
+    def broken(*_: Any, **__: Any) -> Any:
         raise strange
 
     async with opened(redis_server, prefix=own_prefix) as store:
         await store.get(entry().key)
         with monkeypatch.context() as patch:
             match where:
-                case "ask":
-                    patch.setattr(Link, "ask", broken)
+                case "send":
+                    patch.setattr(Pipe, "send", broken)
                 case "read":
+                    patch.setattr(Pipe, "_take", broken)
+                case "handshake":
                     patch.setattr(AbstractConnection, "read_response", broken)
-                case "write":
-                    patch.setattr(AbstractConnection, "send_packed_command", broken)
-                case "peek":
-                    patch.setattr(AbstractConnection, "can_read", broken)
                 case _:
                     patch.setattr(AbstractConnection, "connect", broken)
-                    for link in (*store.node._reading.links, *store.node._writing.links):
-                        link.drop()
             for name, asking in ALL.items():
                 store.node.breaker._failures = -10  # it is the connection that is asked, not the breaker
+                for lane in store.node.lanes:
+                    if where in {"handshake", "connect"}:
+                        lane.drop()
                 try:
                     await asking(store)
                 except BackendError:
                     continue
-                peeked = where == "peek"  # a new connection is not asked
-                assert peeked or name in {"put", "flush"}, f"{name} raised nothing"
+                assert name in {"put", "flush"}, f"{name} raised nothing"
         store.node.breaker._failures = 0
         await store.put(entry(10))
         assert await store.get(entry(10).key) is not None
@@ -160,7 +158,7 @@ async def test_a_server_without_memory_can_be_freed_of_entries(killable_server: 
 async def test_a_server_that_lets_go_of_entries_goes_on_storing(killable_server: RedisServer) -> None:
     """Entries leave by eviction; what lists them must leave as well, or there is no room for new ones."""
     killable_server.command("CONFIG", "SET", "maxmemory", "12mb", "maxmemory-policy", "volatile-lru")
-    async with opened(killable_server, write_behind=False) as store:
+    async with opened(killable_server, write_behind=False, op_timeout=2.0) as store:
         refused, vector = [], make_embedding(1)
         for number in range(6000):
             body = Response(b"%04000d" % number)

@@ -210,8 +210,8 @@ async def test_certificates_are_read_once_and_not_on_the_loop(
     monkeypatch.setattr(ssl, "create_default_context", watched)
     url = secured.url(ca=secured.file("right-ca.crt"))
     async with opened(url, prefix=own_prefix, write_behind=False, op_timeout=5.0) as store:
-        for link in (*store.node._reading.links, *store.node._writing.links):
-            link.drop()
+        for lane in store.node.lanes:
+            lane.drop()
         await store.put(entry())
         assert await store.get(entry().key) is not None
         assert len(readers) == 1
