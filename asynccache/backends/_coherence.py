@@ -44,7 +44,7 @@ class Coherence:
         keep: Callable[[Entry], Entry],
     ) -> None:
         self._front: Final = front
-        self._held: Final = front._held  # noqa: SLF001  (a look that counts as no use)
+        self._held: Final = front.held
         self._feed: Final = feed
         self._claims: Final = claims
         self._puts: Final = puts

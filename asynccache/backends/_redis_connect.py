@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -18,7 +19,7 @@ from asynccache.backends._redis_errors import as_backend_error
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from redis.asyncio.connection import AbstractConnection
+    from redis.asyncio.connection import AbstractConnection, RedisSSLContext
 
 __all__ = ["Address", "Dialing", "MasterByName"]
 
@@ -44,9 +45,27 @@ class Certificates:
         """Give it to a connection that is to be made."""
         now = asyncio.get_running_loop().time()
         if self._read is None or not 0 <= now - self._read_at < CERTIFICATES_KEPT:
-            self._read = await asyncio.to_thread(connection.ssl_context.get)
+            self._read = await asyncio.to_thread(_context, connection.ssl_context)
             self._read_at = now
         connection.ssl_context.context = self._read
+
+
+def _context(wanted: RedisSSLContext) -> SSLContext:
+    """What redis-py would make, but that authorities which are named are the only ones."""
+    made = ssl.create_default_context(cafile=wanted.ca_certs, capath=wanted.ca_path, cadata=wanted.ca_data)
+    made.check_hostname = wanted.check_hostname
+    made.verify_mode = wanted.cert_reqs
+    for flag in wanted.include_verify_flags or ():
+        made.verify_flags |= flag
+    for flag in wanted.exclude_verify_flags or ():
+        made.verify_flags &= ~flag
+    if wanted.certfile or wanted.keyfile:
+        made.load_cert_chain(wanted.certfile or "", wanted.keyfile, wanted.password)
+    if wanted.min_version is not None:
+        made.minimum_version = wanted.min_version
+    if wanted.ciphers is not None:
+        made.set_ciphers(wanted.ciphers)
+    return made
 
 
 @dataclass(frozen=True, kw_only=True)

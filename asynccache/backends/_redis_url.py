@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -141,6 +142,9 @@ def _tls(url: BackendURL) -> dict[str, Any] | None:
             if name in url.options:
                 raise url.problem(f"option {name!r} makes no sense without TLS: write rediss:// or tls=1")
         return None
+    for name in ("ca", "cert", "key"):
+        if name in url.options and not Path(url.text(name, "")).is_file():
+            raise url.problem(f"option {name!r}: there is no file {url.text(name, '')!r}")
     verify = url.flag("verify", default=True)
     options: dict[str, Any] = {
         "ssl_cert_reqs": "required" if verify else "none",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,13 +53,16 @@ def test_url_says_where_and_how(text: str, expected: dict[str, Any]) -> None:
     assert options["tls"] is None
 
 
-@pytest.mark.parametrize("text", ["rediss://h?ca=/ca.pem", "redis+cluster://h?tls=1&ca=/ca.pem"])
-def test_tls_checks_the_server_unless_told_otherwise(text: str) -> None:
+@pytest.mark.parametrize("text", ["rediss://h?ca={}", "redis+cluster://h?tls=1&ca={}"])
+def test_tls_checks_the_server_unless_told_otherwise(tmp_path: Path, text: str) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.write_text("")
+    text = text.format(authority)
     tls = options_of(text)["tls"]
     assert tls == {
         "ssl_cert_reqs": "required",
         "ssl_check_hostname": True,
-        "ssl_ca_certs": "/ca.pem",
+        "ssl_ca_certs": str(authority),
         "ssl_certfile": None,
         "ssl_keyfile": None,
     }
@@ -78,6 +82,7 @@ def test_tls_checks_the_server_unless_told_otherwise(text: str) -> None:
         ("redis+sentinel://", "expected redis+sentinel://"),
         ("redis+cluster://a/1", "its path means nothing"),
         ("redis://host?ca=x", "makes no sense without TLS"),
+        ("rediss://host?ca=nowhere.pem", "option 'ca': there is no file 'nowhere.pem'"),
         ("redis://host?typo=1", "unknown option 'typo'"),
         ("redis://host?vectors=float8", "unknown vectors='float8'"),
         ("redis://host?prefix=a{b", "prefix='a{b'"),

@@ -173,7 +173,6 @@ async def test_tls_to_a_server_without_it_and_the_reverse_are_errors(
 ) -> None:
     print(await refused(f"rediss://127.0.0.1:{redis_server.port}?verify=0"))  # noqa: T201
     print(await refused(f"redis://127.0.0.1:{secured.port}"))  # noqa: T201
-    print(await refused(secured.url(ca="/nowhere/ca.crt")))  # noqa: T201
 
 
 async def test_a_certificate_of_ones_own_is_shown(mutual: Secured, own_prefix: str) -> None:
