@@ -44,7 +44,7 @@ class Coherence:
         keep: Callable[[Entry], Entry],
     ) -> None:
         self._front: Final = front
-        self._held: Final = front.held
+        self._held: Final = front.peek
         self._feed: Final = feed
         self._claims: Final = claims
         self._puts: Final = puts

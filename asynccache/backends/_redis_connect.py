@@ -54,7 +54,7 @@ def _context(wanted: RedisSSLContext) -> SSLContext:
     """What redis-py would make, but that authorities which are named are the only ones."""
     made = ssl.create_default_context(cafile=wanted.ca_certs, capath=wanted.ca_path, cadata=wanted.ca_data)
     made.check_hostname = wanted.check_hostname
-    made.verify_mode = wanted.cert_reqs
+    made.verify_mode = ssl.VerifyMode(wanted.cert_reqs)
     for flag in wanted.include_verify_flags or ():
         made.verify_flags |= flag
     for flag in wanted.exclude_verify_flags or ():

@@ -177,11 +177,11 @@ class MemoryBackend:
 
     async def vectors(self, partition: bytes, space: bytes, *, after: int = 0) -> VectorPage:
         """Some vectors of a partition, from a place on."""
-        return self._trail.page(partition, space, after, self.held)
+        return self._trail.page(partition, space, after, self.peek)
 
     async def vector_changes(self, after: int | None) -> VectorChanges:
         """What has changed after a cursor; the last 10,000 changes are known."""
-        return self._trail.changes(after, self.held)
+        return self._trail.changes(after, self.peek)
 
     async def put_labels(self, labels: Sequence[Label]) -> None:
         """Keep labels; the last 10,000 are kept."""
@@ -191,7 +191,7 @@ class MemoryBackend:
         """Labels stored after a cursor."""
         return self._labels.page(after)
 
-    def held(self, key: bytes) -> Entry | None:
+    def peek(self, key: bytes) -> Entry | None:
         """What is held, expired or not. Looking is no use of it."""
         return self._lru.peek(key, float("-inf"))
 

@@ -337,7 +337,7 @@ class LetsTheDeadHoldTheirPlace(MemoryBackend):
     """As a unique index does, which knows nothing of expiry."""
 
     async def add(self, entry: Entry) -> bool:
-        return self._held(entry.key) is None and self.keep(entry)
+        return self.peek(entry.key) is None and self.keep(entry)
 
 
 class ComparesEmbeddings(MemoryBackend):
