@@ -13,6 +13,7 @@ from asynccache.backends._redis_read_scripts import FEED
 if TYPE_CHECKING:
     from asynccache.backends._redis_client import Client
     from asynccache.backends._redis_names import Shard
+    from asynccache.backends._redis_positions import Positions
 
 __all__ = ["FeedPage", "FeedReader", "Told"]
 
@@ -53,10 +54,10 @@ class FeedReader:
 
     Args:
         client: asks.
-        positions: by shard, the numbers of the last changes seen; raised here.
+        positions: learn of what is told here.
     """
 
-    def __init__(self, client: Client, positions: list[int]) -> None:
+    def __init__(self, client: Client, positions: Positions) -> None:
         self._client: Final = client
         self._positions: Final = positions
 
@@ -75,8 +76,9 @@ class FeedReader:
         gap = after is not None and places is None
         more = False
         for at, (shard, number) in enumerate(zip(shards, numbers, strict=True)):
-            history, last, changes = _checked(await asked[at], shard)
-            self._positions[at] = max(self._positions[at], last)
+            reply = await asked[at]
+            history, last, changes = _checked(reply, shard)
+            self._positions.learn(at, reply[1])
             if number is None or places is None:
                 now.append((history, last))
                 continue
@@ -98,8 +100,8 @@ def _checked(reply: Sequence[Any], shard: Shard) -> tuple[bytes, int, list[Told]
     try:
         _, last, lineage, changes = reply
         told = [Told(int(at), int(number), key, group, shard) for number, key, group, at in changes]
-        return sha256(lineage).digest()[:4], int(last), told
-    except (TypeError, ValueError) as error:
+        return sha256(lineage).digest()[:4], int(last.partition(b":")[0]), told
+    except (TypeError, ValueError, AttributeError) as error:
         raise BackendUnavailable("the feed in redis is not as this release writes it") from error
 
 

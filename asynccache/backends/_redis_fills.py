@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from redis import exceptions as redis_errors
 
 from asynccache.backends._redis_lua import FEED_LENGTH
+from asynccache.backends._redis_positions import as_text
 from asynccache.backends._redis_scripts import FILL
 from asynccache.backends._redis_value import to_stored
 
@@ -92,7 +93,7 @@ class Fills:
             self._client.names.channel,
             repr(now).encode(),
             b"add" if only_new else b"put",
-            b"" if since is None else b"%d" % since,
+            b"" if since is None else as_text(since),
             lifetime,
             entry.key,
             stored.rest,

@@ -23,7 +23,7 @@ if redis.call('EXISTS', alone) == 1 then return {nonce, '0', 0, 1} end
 local members = {ARGV[7]}
 for at = 8, #ARGV do members[#members + 1] = 't' .. ARGV[at] end
 local held = redis.call('GET', lead)
-if held and not voided(tonumber(held), members) then return {nonce, held, 0, 0} end
+if held and not voided(held, members) then return {nonce, held, 0, 0} end
 floor_of_marks()
 local text = string.format('%.0f', tell('', ''))
 redis.call('SET', lead, text, 'PX', ARGV[6])

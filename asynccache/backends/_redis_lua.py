@@ -12,7 +12,8 @@ the server may let go of an entry by itself, when it expires or memory is short,
 then be found. Everyone who stores something looks after a few others.
 
 An invalidation leaves a mark, by which an answer asked for before it is kept out. Marks older than ``floor``
-are forgotten.
+are forgotten. A position is the number of the last change and the nonce of who made it: on a server that has
+taken another's place and missed the last changes, the number may be another change's.
 """
 
 from __future__ import annotations
@@ -56,14 +57,21 @@ local function begin(least)
     if number <= last then number = last + 1 end
   end
   if number <= least then number = least + 1 end
-  redis.call('SET', sequence, string.format('%.0f', number))
+  local text = string.format('%.0f', number)
+  redis.call('SET', sequence, text .. ':' .. nonce)
+  redis.call('XADD', feed, text .. '-0', 'k', '', 'g', '', 't', '0', 'n', nonce)
   return number
 end
 
 local function last_number()
-  local number = tonumber(redis.call('GET', sequence) or '0')
+  local number = tonumber(string.match(redis.call('GET', sequence) or '', '^%d+') or '0')
   if number < 1e12 then number = begin(number) end
   return number
+end
+
+local function position()
+  last_number()
+  return redis.call('GET', sequence)
 end
 
 local function floor_of_marks()
@@ -75,10 +83,16 @@ local function floor_of_marks()
 end
 
 local function voided(since, members)
-  if since < floor_of_marks() then return true end
+  local text, known = string.match(since, '^(%d+):?(%d*)$')
+  local number = tonumber(text)
+  if number < floor_of_marks() or number > last_number() then return true end
+  if known ~= '' then
+    local told = redis.call('XRANGE', feed, text .. '-0', text .. '-0')
+    if not told[1] or told[1][2][8] ~= known then return true end
+  end
   for _, member in ipairs(members) do
     local at = redis.call('ZSCORE', marks, member)
-    if at and tonumber(at) > since then return true end
+    if at and tonumber(at) > number then return true end
   end
   return false
 end
@@ -90,13 +104,14 @@ local length, lists, nowhere = ARGV[3], base .. 'lists', string.rep('\\0', 48)
 local function tell(key, group)
   local number = last_number() + 1
   local text = string.format('%.0f', number)
-  redis.call('SET', sequence, text)
+  redis.call('SET', sequence, text .. ':' .. nonce)
   local time = redis.call('TIME')
   local at = string.format('%.0f', time[1] * 1000000 + time[2])
-  local told = redis.pcall('XADD', feed, 'MAXLEN', '~', length, text .. '-0', 'k', key, 'g', group, 't', at)
+  local told = redis.pcall('XADD', feed, 'MAXLEN', '~', length, text .. '-0',
+    'k', key, 'g', group, 't', at, 'n', nonce)
   if type(told) == 'table' and told.err then
     redis.call('DEL', feed)
-    redis.call('XADD', feed, text .. '-0', 'k', key, 'g', group, 't', at)
+    redis.call('XADD', feed, text .. '-0', 'k', key, 'g', group, 't', at, 'n', nonce)
   end
   return number
 end

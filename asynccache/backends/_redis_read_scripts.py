@@ -37,7 +37,7 @@ MARKS: Final = Script(
     """
 local members = {ARGV[4]}
 for at = 5, #ARGV do members[#members + 1] = 't' .. ARGV[at] end
-return {nonce, voided(tonumber(ARGV[3]), members) and 1 or 0}
+return {nonce, voided(ARGV[3], members) and 1 or 0}
 """,
 )
 """Whether a key or one of some tags was invalidated after a number."""
@@ -47,7 +47,7 @@ FEED: Final = Script(
     """
 local info = redis.pcall('INFO', 'replication')
 local lineage = type(info) == 'string' and string.match(info, 'master_replid:(%x+)') or ''
-local last = string.format('%.0f', last_number())
+local last = position()
 if ARGV[3] == '' then return {nonce, last, lineage, {}} end
 local told = redis.call('XRANGE', feed, '(' .. ARGV[3] .. '-0', '+', 'COUNT', ARGV[4])
 local changes = {}

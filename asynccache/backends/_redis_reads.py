@@ -8,12 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from asynccache._errors import BackendUnavailable, CorruptEntry
-from asynccache.backends._redis_value import GENERATION, open_entry
+from asynccache.backends._redis_value import open_entry
 
 if TYPE_CHECKING:
     from asynccache._models import Entry
     from asynccache.backends._redis_client import Client
     from asynccache.backends._redis_names import Shard
+    from asynccache.backends._redis_positions import Positions
 
 __all__ = ["Reads"]
 
@@ -28,11 +29,11 @@ _Look: TypeAlias = "tuple[bytes, asyncio.Future[Entry | None]]"
 class Reads:
     """Gathers look-ups, and hands out what is found.
 
-    With the values comes the number of the shard's last change, of the very same moment.
+    With the values comes the shard's position, of the very same moment.
 
     Args:
         client: asks.
-        positions: by shard, the numbers; raised here.
+        positions: learn from what comes with the values.
         now: seconds since the epoch, which entries expire by.
         damaged: called for what is stored under a key and is not whole.
     """
@@ -40,7 +41,7 @@ class Reads:
     def __init__(
         self,
         client: Client,
-        positions: list[int],
+        positions: Positions,
         *,
         now: Callable[[], float],
         damaged: Callable[[bytes, bytes], None],
@@ -101,9 +102,7 @@ class Reads:
                     future.exception()  # seen: of several, only one is raised
             return
         values: list[Any] = asked.result()
-        number = values.pop(0)
-        if number is not None:
-            self._positions[shard.number] = max(self._positions[shard.number], int(number))
+        self._positions.learn(shard.number, values.pop(0))
         now = self._now()
         for (key, future), value in zip(looks, values, strict=True):
             if future.done():
@@ -125,5 +124,4 @@ def _fits(number: int, reply: Any) -> bool:
     """Whether it has the form of the reply. Whose each value is will be seen when it is opened."""
     if not isinstance(reply, list) or len(reply) != number + 1:
         return False
-    told = reply[0]
-    return told is None or (isinstance(told, bytes) and told.isdigit() and len(told) <= GENERATION)
+    return reply[0] is None or isinstance(reply[0], bytes)

@@ -12,6 +12,7 @@ from asynccache.backends._redis_scripts import CLEAR, REMOVE, TAGGED
 
 if TYPE_CHECKING:
     from asynccache.backends._redis_client import Client
+    from asynccache.backends._redis_positions import Positions
 
 __all__ = ["Removals"]
 
@@ -24,11 +25,11 @@ class Removals:
 
     Args:
         client: asks.
-        positions: by shard, the numbers of the last changes seen; raised here.
+        positions: learn of what is removed here.
         now: seconds since the epoch, which entries expire by.
     """
 
-    def __init__(self, client: Client, positions: list[int], *, now: Callable[[], float]) -> None:
+    def __init__(self, client: Client, positions: Positions, *, now: Callable[[], float]) -> None:
         self._client: Final = client
         self._positions: Final = positions
         self._now: Final = now
@@ -83,8 +84,7 @@ class Removals:
 
     def _removed(self, shard: Shard, reply: Sequence[Any]) -> int:
         """How many a script has removed. What this process invalidates, it knows of."""
-        if reply[2]:
-            self._positions[shard.number] = max(self._positions[shard.number], int(reply[2]))
+        self._positions.learn(shard.number, reply[2])
         return int(reply[1])
 
     def _time(self) -> bytes:

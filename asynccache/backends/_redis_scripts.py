@@ -8,8 +8,8 @@ from asynccache.backends._redis_lua import ANNOUNCE, BASE, CHANGING, WHEN_FULL, 
 
 __all__ = ["CLEAR", "FILL", "LABELS", "OPEN", "REMOVE", "TAGGED", "TIDY"]
 
-OPEN: Final = Script(BASE, "floor_of_marks() return {nonce, string.format('%.0f', last_number())}")
-"""The number of the last change. A shard that is new begins."""
+OPEN: Final = Script(BASE, "floor_of_marks() return {nonce, position()}")
+"""The position. A shard that is new begins."""
 
 FILL: Final = Script(
     BASE,
@@ -20,7 +20,7 @@ local channel, now, mode, since, lifetime, key, rest, expires, group, vector =
   ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 local members = {key}
 for at = 14, #ARGV do members[#members + 1] = 't' .. ARGV[at] end
-if since ~= '' and voided(tonumber(since), members) then return {nonce, '', 'voided'} end
+if since ~= '' and voided(since, members) then return {nonce, '', 'voided'} end
 local held = redis.call('GETRANGE', entries .. key, 16, 23)
 if mode == 'add' and #held == 8 and struct.unpack('>d', held) > tonumber(now) then
   return {nonce, '', 'there'}
@@ -76,10 +76,10 @@ for at = 7, #ARGV do
   mark(key, tell(key, group))
 end
 announce(channel, '')
-return {nonce, removed, string.format('%.0f', last_number())}
+return {nonce, removed, position()}
 """,
 )
-"""Remove keys, or one if its generation is still this; live entries removed, and the number of the change."""
+"""Remove keys, or one if its generation is still this; live entries removed, and the position."""
 
 TAGGED: Final = Script(
     WHEN_FULL,
@@ -99,10 +99,10 @@ for _, key in ipairs(keys) do
   mark(key, tell(key, group))
 end
 if #keys > 0 then announce(channel, '') end
-return {nonce, removed, string.format('%.0f', last_number()), #keys}
+return {nonce, removed, position(), #keys}
 """,
 )
-"""Remove some of the entries with a tag; live ones, the number of the change, and how many in all."""
+"""Remove some of the entries with a tag; live ones, the position, and how many in all."""
 
 CLEAR: Final = Script(
     WHEN_FULL,
@@ -124,7 +124,7 @@ for _, key in ipairs(keys) do
   tell(key, group)
 end
 if #keys > 0 then announce(channel, '') end
-return {nonce, removed, string.format('%.0f', last_number()), #keys}
+return {nonce, removed, position(), #keys}
 """,
 )
 """Remove some of all entries, and first the labels; as ``TAGGED``."""

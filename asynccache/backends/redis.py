@@ -32,6 +32,7 @@ from asynccache.backends._redis_flights import FlightStore
 from asynccache.backends._redis_labels import LabelStore
 from asynccache.backends._redis_names import Names, tag_digest
 from asynccache.backends._redis_news import News
+from asynccache.backends._redis_positions import Positions, as_text
 from asynccache.backends._redis_read_scripts import GENERATIONS, MARKS, SIZE
 from asynccache.backends._redis_reads import Reads
 from asynccache.backends._redis_removals import Removals
@@ -159,7 +160,7 @@ class RedisBackend:
             )
         self._topology: Final = topology
         self._client: Final = Client(names, topology, within=op_timeout, change_within=write_timeout)
-        self._positions: Final = [0] * len(names.shards)
+        self._positions: Final = Positions(len(names.shards))
         self._reads: Final = Reads(
             self._client, self._positions, now=self._clock.now, damaged=self._remove_damaged
         )
@@ -211,7 +212,7 @@ class RedisBackend:
         await asyncio.wait(asked)
         for at, future in enumerate(asked):
             if future.exception() is None:
-                self._positions[at] = max(self._positions[at], int(future.result()[1]))
+                self._positions.learn(at, future.result()[1])
 
     # Reading
 
@@ -355,8 +356,8 @@ class RedisBackend:
     # Telling others
 
     def position(self, key: bytes) -> int:
-        """The number of the last change of the key's shard, as far as it is known here."""
-        return self._positions[self._client.names.of(key).number]
+        """The last change of the key's shard, as far as it is known here."""
+        return self._positions.of(self._client.names.of(key).number)
 
     async def generations(self, keys: Sequence[bytes]) -> list[int | None]:
         """The generation of what is stored under each key now. Raises as ``get``."""
@@ -370,7 +371,7 @@ class RedisBackend:
     async def voided(self, key: bytes, tags: Collection[str], since: int) -> bool:
         """Whether that key or one of the tags was invalidated after a position. Raises as ``get``."""
         reply = await self._client.run(
-            MARKS, self._client.names.of(key), b"%d" % since, key, *tag_digest(tags)
+            MARKS, self._client.names.of(key), as_text(since), key, *tag_digest(tags)
         )
         return bool(reply[1])
 

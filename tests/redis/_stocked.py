@@ -164,7 +164,8 @@ class Stocked:
         """Whether no shard is believed to be further than it is."""
         for shard in self.backend._client.names.shards:
             last = self.server(shard.sequence).command("GET", shard.sequence)
-            if self.backend._positions[shard.number] > int(last if isinstance(last, bytes) else 0):
+            number = int(last.partition(b":")[0]) if isinstance(last, bytes) else 0
+            if self.backend._positions.of(shard.number) % 2**64 > number:
                 return False
         return True
 
