@@ -497,7 +497,11 @@ class VectorChanges(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A key whose entry was stored, replaced or removed."""
+    """A key whose entry was stored, replaced or removed.
+
+    Of no key: something was invalidated by what only the store can look up, a tag say. Entries that it does
+    not hold may be among it.
+    """
 
     key: bytes
     number: int

@@ -49,6 +49,7 @@ class Coherence:
         self._claims: Final = claims
         self._puts: Final = puts
         self._keep: Final = keep
+        self._unknown: Final[set[bytes]] = set()  # keys kept without a generation; some may have one by now
         self._dropped = 0
         self.told = False
         """Whether every change is told sooner or later: else the front must not be filled."""
@@ -76,6 +77,9 @@ class Coherence:
 
     def _changed(self, changes: Sequence[Change]) -> None:
         for key, number in changes:
+            if not key:
+                self._drop_unknown(number)
+                continue
             claim = self._claims.get(key)
             if claim is not None:
                 claim.tell(number)
@@ -85,6 +89,27 @@ class Coherence:
             if held.generation is None or held.generation < number:
                 self._front.drop([key])
                 self._dropped += 1
+
+    def _drop_unknown(self, number: int) -> None:
+        """Something was invalidated by what only the store can look up: what it lacks may be among it."""
+        for claim in self._claims.values():
+            if claim.writing is not None:
+                claim.tell(number)
+        for key in self._unknown:
+            held = self._held(key)
+            if held is not None and held.generation is None:
+                self._front.drop([key])
+                self._dropped += 1
+        self._unknown.clear()
+
+    def _keep_unknown(self, entry: Entry) -> Entry:
+        """Keep what the store does not hold, or not yet."""
+        self._unknown.add(entry.key)
+        return self._keep(entry)
+
+    def _is_recent(self, key: bytes, since: int | None) -> bool:
+        """Whether nothing may have been invalidated since a token was taken, as far as is known here."""
+        return since is None or since == self._feed.position(key)
 
     async def confirmed(self, held: Sequence[Entry]) -> dict[bytes, Entry | None]:
         """Those of these entries of the front that the back holds now, by key; the others are dropped."""
@@ -105,8 +130,8 @@ class Coherence:
         try:
             stored = await self._feed.fill(entry, since=since)
         except BackendError:
-            if self._over(key, claim) and claim.told is None:
-                self._keep(entry)
+            if self._over(key, claim) and claim.told is None and self._is_recent(key, since):
+                self._keep_unknown(entry)
             raise
         except BaseException:
             # Cancelled: nobody will say what became of it.
@@ -114,14 +139,14 @@ class Coherence:
                 self._front.drop([key])
             raise
         if stored.done():
-            self._settle(claim, entry, stored)
+            self._settle(claim, entry, since, stored)
         else:
-            if self.told and self._claims.get(key) is claim:
-                claim.kept = self._keep(entry)
-            stored.add_done_callback(partial(self._settle, claim, entry))
+            if self.told and self._claims.get(key) is claim and self._is_recent(key, since):
+                claim.kept = self._keep_unknown(entry)
+            stored.add_done_callback(partial(self._settle, claim, entry, since))
         return stored
 
-    def _settle(self, claim: Claim, entry: Entry, stored: Future[int | None]) -> None:
+    def _settle(self, claim: Claim, entry: Entry, since: int | None, stored: Future[int | None]) -> None:
         """The back has stored what was written, or has not."""
         key, kept = entry.key, claim.kept
         failed = stored.cancelled() or stored.exception() is not None
@@ -134,9 +159,9 @@ class Coherence:
                 self._front.drop([key])
             return
         generation = None if failed else stored.result()
-        if failed and claim.told is None:
+        if failed and claim.told is None and (kept is not None or self._is_recent(key, since)):
             if kept is None:
-                self._keep(entry)
+                self._keep_unknown(entry)
         elif generation is not None and claim.allows(generation):
             if self.told:
                 self._keep(replace(entry, generation=generation))

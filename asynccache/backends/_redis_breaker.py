@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 from asynccache._lifespan import Nursery
@@ -38,13 +39,16 @@ class Breaker:
         self._nursery: Final = nursery
         self._opened: Final = opened
         self._failures = 0
+        self._probing: asyncio.Task[None] | None = None
         self.open = False
         """Whether nothing should be asked."""
         self.reason = ""
         """What the last failure said."""
 
     def reset(self) -> None:
-        """Close it. Call it when nothing runs in the nursery any more: nobody probes any longer."""
+        """Close it, and probe no longer."""
+        if self._probing is not None:
+            self._probing.cancel()
         self._failures = 0
         self.open = False
 
@@ -57,9 +61,10 @@ class Breaker:
         self.reason = str(as_backend_error(error))
         self._failures += 1
         if self._failures >= FAILURES and not self.open:
-            self.open = True
-            self._opened()
-            self._nursery.start(self._until_it_answers)
+            with suppress(RuntimeError):  # being closed
+                self._probing = self._nursery.start(self._until_it_answers)
+                self.open = True
+                self._opened()
 
     async def _until_it_answers(self) -> None:
         while True:

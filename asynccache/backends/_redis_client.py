@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Client"]
 
+NOT_OPEN: Final = "the redis backend is not open; use it within its lifespan"
+
 
 class Client:
     """Asks the server that has a shard.
@@ -38,8 +40,15 @@ class Client:
         self._nonces: Final = count(secrets.randbits(62))
         self.open = False
 
+    def check_open(self) -> None:
+        """Raise BackendUnavailable unless open."""
+        if not self.open:
+            raise BackendUnavailable(NOT_OPEN)
+
     def healthy(self, key: bytes) -> bool:
         """Whether the server of a key answers, as far as is known."""
+        if not self.open:
+            return False
         try:
             return not self.topology.node(self.names.of(key).number).breaker.open
         except BackendUnavailable:
@@ -91,7 +100,7 @@ class Client:
 
     def _submit(self, op: Op) -> asyncio.Future[Any]:
         if not self.open:
-            op.fail(BackendUnavailable("the redis backend is not open; use it within its lifespan"))
+            op.fail(BackendUnavailable(NOT_OPEN))
             return op.future
         try:
             node = self.topology.node(op.shard)

@@ -89,7 +89,7 @@ class FeedReader:
             more = more or len(changes) == PAGE
         if gap:
             return await self._anew()
-        told.sort()
+        told.sort(key=lambda each: each[:2])
         return FeedPage(told, _cursor(now), more, gap=False)
 
     async def _anew(self) -> FeedPage:

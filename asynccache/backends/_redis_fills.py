@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from redis import exceptions as redis_errors
 
 from asynccache.backends._redis_lua import FEED_LENGTH
-from asynccache.backends._redis_positions import as_text
+from asynccache.backends._redis_positions import Positions, as_text
 from asynccache.backends._redis_scripts import FILL
 from asynccache.backends._redis_value import to_stored
 
@@ -39,6 +39,7 @@ class Fills:
         client: asks.
         now: seconds since the epoch.
         form: in which vectors are stored.
+        positions: learn where the server is when it has voided something.
         upkeep: is told when a server has no memory left.
         sets: vector sets of the server, which take vectors in as well; None for none.
     """
@@ -49,11 +50,13 @@ class Fills:
         *,
         now: Callable[[], float],
         form: VectorForm,
+        positions: Positions,
         upkeep: Upkeep,
         sets: VectorSets | None = None,
     ) -> None:
         self._client: Final = client
         self._upkeep: Final = upkeep
+        self._positions: Final = positions
         self._sets: Final = sets
         self._now: Final = now
         self._form: Final[VectorForm] = form
@@ -136,8 +139,10 @@ class Fills:
                 future.set_exception(error)
                 future.exception()  # seen: nobody may be waiting
             return
-        _, number, why = asked.result()
-        self.voided += why == b"voided"
+        _, number, why, *position = asked.result()
+        if why == b"voided":
+            self.voided += 1
+            self._positions.learn(shard.number, position[0] if position else None, anew=True)
         if not future.done():
             future.set_result(int(number) if number else None)
 

@@ -12,6 +12,10 @@ FLIGHT: Final = """
 local flight = ARGV[5]
 local lead, alone = base .. 'f:' .. flight, base .. 'a:' .. flight
 local function log_of(number) return base .. 'l:' .. flight .. number end
+local function is_over(number)
+  local last = redis.call('XREVRANGE', log_of(number), '+', '-', 'COUNT', 1)
+  return last[1] ~= nil and last[1][2][1] == 'e'
+end
 """
 
 BOARD: Final = Script(
@@ -36,7 +40,7 @@ RENEW: Final = Script(
     BASE,
     FLIGHT,
     """
-if redis.call('GET', lead) ~= ARGV[6] then return {nonce, 0} end
+if redis.call('GET', lead) ~= ARGV[6] or is_over(ARGV[6]) then return {nonce, 0} end
 redis.call('PEXPIRE', lead, ARGV[7])
 redis.call('PEXPIRE', log_of(ARGV[6]), 60000)
 return {nonce, 1}
@@ -50,7 +54,7 @@ APPEND: Final = Script(
     ANNOUNCE,
     """
 local channel, number, word, linger, pause = ARGV[4], ARGV[6], ARGV[7], ARGV[8], ARGV[9]
-if redis.call('GET', lead) ~= number then return {nonce, 0} end
+if redis.call('GET', lead) ~= number or is_over(number) then return {nonce, 0} end
 local log = log_of(number)
 local place = redis.call('XLEN', log)
 for at = 10, #ARGV do

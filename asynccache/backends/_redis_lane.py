@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis import exceptions as redis_errors
 
-from asynccache._errors import BackendUnavailable
 from asynccache._lifespan import Nursery
 from asynccache.backends._redis_errors import is_connection_trouble
 from asynccache.backends._redis_pipe import GivenUp, Pipe
@@ -66,6 +65,7 @@ class Lane:
         self._making: asyncio.Task[None] | None = None
         self._due = False  # whether what waits will be sent at the end of this turn
         self._late_at = float("-inf")
+        self._retired: Final[set[Pipe]] = set()  # each leaves when it is over
 
     @property
     def connected(self) -> bool:
@@ -75,6 +75,9 @@ class Lane:
     def take(self, op: Op) -> None:
         """Send it soon."""
         op.lane = self
+        if self._pipe is not None:
+            # If nothing is heard from now on until it is late, the connection is of no use.
+            op.pipe, op.heard = self._pipe, self._pipe.heard
         self._waiting.append(op)
         if op.now:
             self._flush()
@@ -91,7 +94,7 @@ class Lane:
             pipe = self._pipe = None
         if pipe is None:
             if self._waiting and (self._making is None or self._making.done()):
-                self._making = self._nursery.start(self._make)
+                self._begin_making()
             return
         while pipe.usable and not (self._ordered and pipe.busy) and (batch := self._next()):
             try:
@@ -99,6 +102,18 @@ class Lane:
             except Exception as error:  # noqa: BLE001  (a border: transports differ in what they raise)
                 pipe.end(GivenUp("nothing can be sent over the connection to redis"))
                 self._over(error, batch)
+
+    def _begin_making(self) -> None:
+        try:
+            self._making = self._nursery.start(self._make)
+        except RuntimeError:  # being closed
+            self._fail_waiting()
+
+    def _fail_waiting(self) -> None:
+        waiting = list(self._waiting)
+        self._waiting.clear()
+        for op in waiting:
+            op.fail(GivenUp("the connection to redis was closed"))
 
     def _next(self) -> list[Op]:
         batch: list[Op] = []
@@ -138,6 +153,12 @@ class Lane:
             self._flush()
 
     def _ended(self, pipe: Pipe, error: Exception, failed: list[Op]) -> None:
+        if pipe in self._retired:
+            # What becomes of it says nothing about the server that is asked now.
+            self._retired.discard(pipe)
+            for op in failed:
+                op.fail(error)
+            return
         if self._pipe is pipe:
             self._pipe = None
         if failed or self._waiting:
@@ -160,9 +181,11 @@ class Lane:
     def late(self, op: Op) -> None:
         """No reply has come within the deadline of a command."""
         pipe = op.pipe
-        if pipe is not None and not pipe.over and pipe.heard == op.heard:
+        if pipe is not None and not pipe.ended and pipe.heard == op.heard:
             # Nothing has come since it was sent, so what was sent with it, or after, is late as well.
             pipe.end(TimeoutError())
+            return
+        if pipe in self._retired:
             return
         now = op.future.get_loop().time()
         if now - self._late_at >= APART:
@@ -171,9 +194,13 @@ class Lane:
 
     def outdate(self) -> None:
         """Send nothing more over the connection there is: it may lead to the wrong server."""
+        self.stop_making()
         pipe, self._pipe = self._pipe, None
         if pipe is not None:
+            self._retired.add(pipe)
             pipe.retire()
+        if self._waiting:
+            self._flush()
 
     def drop(self) -> None:
         """Close the connection, if there is one, at once."""
@@ -191,8 +218,7 @@ class Lane:
         """Drop the connection; what waits fails. Nothing may run in the nursery any more."""
         self._making = None
         self._due = False
-        waiting = list(self._waiting)
-        self._waiting.clear()
-        for op in waiting:
-            op.fail(BackendUnavailable("the connection to redis was closed"))
+        self._fail_waiting()
+        for pipe in tuple(self._retired):
+            pipe.end(GivenUp("the connection to redis was closed"))
         self.drop()

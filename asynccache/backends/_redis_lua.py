@@ -126,6 +126,11 @@ local function mark(member, number)
   end
 end
 
+local function group_of(key)
+  local group = string.sub(redis.call('HGET', lists, key) or nowhere, 1, 48)
+  return group == nowhere and '' or group
+end
+
 local function unlist(key)
   redis.call('ZREM', index, key)
   local listed = redis.call('HGET', lists, key)
@@ -141,20 +146,20 @@ local function unlist(key)
 end
 
 local function remove(key, now)
+  -- Told and marked before anything is gone: a script may be cut short where a slot is being moved.
+  mark(key, tell(key, group_of(key)))
   local expires = redis.call('GETRANGE', entries .. key, 16, 23)
-  local group = unlist(key)
-  if #expires < 8 then return 0, group end
+  unlist(key)
+  if #expires < 8 then return 0 end
   redis.call('UNLINK', entries .. key)
-  if struct.unpack('>d', expires) > now then return 1, group end
-  return 0, group
+  return struct.unpack('>d', expires) > now and 1 or 0
 end
 
 local function tidy(number)
   local gone, keys = 0, redis.call('ZRANDMEMBER', index, number)
   for _, key in ipairs(keys) do
     if redis.call('EXISTS', entries .. key) == 0 then
-      local group = unlist(key)
-      if group ~= '' then tell(key, group) end
+      tell(key, unlist(key))
       gone = gone + 1
     end
   end

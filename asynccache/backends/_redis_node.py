@@ -12,7 +12,7 @@ from asynccache._lifespan import Nursery
 from asynccache.backends._redis_breaker import Breaker
 from asynccache.backends._redis_lane import Connect, Lane
 from asynccache.backends._redis_op import Op
-from asynccache.backends._redis_pipe import MixedUp
+from asynccache.backends._redis_pipe import GivenUp, MixedUp
 
 __all__ = ["Node"]
 
@@ -110,5 +110,5 @@ class Node:
             self._astray(op, reply)
         elif not op.reply(reply):
             self.mismatches += 1
-            if op.lane is not None:
-                op.lane.drop()
+            if op.pipe is not None:
+                op.pipe.end(GivenUp("a reply of redis belongs to another question"))

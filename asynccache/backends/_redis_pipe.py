@@ -66,6 +66,7 @@ class Pipe(asyncio.Protocol):
         self._replies: list[Any] = []  # to the first of these
         self.heard = 0
         """How often something has arrived."""
+        self._told: Final[set[bytes]] = set()  # scripts whose text the server was given
         self._over = False
         self._full = False
         self._retired = False
@@ -87,6 +88,11 @@ class Pipe(asyncio.Protocol):
         return not (self._over or self._full or self._retired or self._transport.is_closing())
 
     @property
+    def ended(self) -> bool:
+        """Whether it is known that nothing will come any more."""
+        return self._over
+
+    @property
     def over(self) -> bool:
         """Whether nothing will ever be sent over it again."""
         return self._over or self._retired or self._transport.is_closing()
@@ -99,6 +105,11 @@ class Pipe(asyncio.Protocol):
     def send(self, ops: Sequence[Op]) -> None:
         """Send a batch. Raises whatever the transport does; then nothing was sent."""
         word = b"%d" % next(self._words)
+        for op in ops:
+            # The first time by its text: a server that does not know it would carry out what comes behind.
+            if op.script is not None and op.script.sha not in self._told:
+                self._told.add(op.script.sha)
+                op.by_text = True
         packed = [pack_command(op.words()) for op in ops]
         packed.append(pack_command((b"PING", word)))  # type: ignore[arg-type]  # takes any tuple
         self._transport.write(b"".join(packed))

@@ -25,16 +25,20 @@ class Positions:
     def __init__(self, shards: int) -> None:
         self._known: Final = [0] * shards
 
-    def learn(self, shard: int, told: object) -> None:
-        """Take up a position as the server writes it. What is none teaches nothing."""
+    def learn(self, shard: int, told: object, *, anew: bool = False) -> None:
+        """Take up a position as the server writes it. What is none teaches nothing.
+
+        Replies may overtake each other, so one that is lower than what is known is passed over: it would be
+        right, but void what need not be. With ``anew`` it is taken up: a server that has taken another's
+        place may not have come as far.
+        """
         if not isinstance(told, bytes) or len(told) > LONGEST:
             return
         number, _, mark = told.partition(b":")
-        if number.isdigit() and mark.isdigit():
-            known = int(number)
-            # Replies may overtake each other: an older position is right, but may void what need not be.
-            if known >= self._known[shard] & ((1 << _NUMBER) - 1):
-                self._known[shard] = known + (int(mark) << _NUMBER)
+        if not (number.isdigit() and mark.isdigit()):
+            return
+        if anew or int(number) >= self._known[shard] & ((1 << _NUMBER) - 1):
+            self._known[shard] = int(number) + (int(mark) << _NUMBER)
 
     def of(self, shard: int) -> int:
         """The position of a shard; 0 while nothing is known."""

@@ -56,6 +56,8 @@ class Reads:
     def begin(self) -> None:
         """Call once in the event loop in which everything is looked up."""
         self._loop = asyncio.get_running_loop()  # a system call, which a look-up need not make
+        for _, future in self._gathered:
+            future.cancel()
         self._gathered.clear()
 
     def look(self, key: bytes) -> asyncio.Future[Entry | None]:

@@ -20,13 +20,13 @@ local channel, now, mode, since, lifetime, key, rest, expires, group, vector =
   ARGV[4], ARGV[5], ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10], ARGV[11], ARGV[12], ARGV[13]
 local members = {key}
 for at = 14, #ARGV do members[#members + 1] = 't' .. ARGV[at] end
-if since ~= '' and voided(since, members) then return {nonce, '', 'voided'} end
+if since ~= '' and voided(since, members) then return {nonce, '', 'voided', position()} end
 local held = redis.call('GETRANGE', entries .. key, 16, 23)
 if mode == 'add' and #held == 8 and struct.unpack('>d', held) > tonumber(now) then
   return {nonce, '', 'there'}
 end
-local before = string.sub(redis.call('HGET', lists, key) or nowhere, 1, 48)
-if before ~= nowhere and before ~= group then tell(key, before) end
+local before = group_of(key)
+if before ~= '' and before ~= group then tell(key, before) end
 -- The first change of all: a server without memory refuses it, where it would allow what unlists.
 local number = tell(key, group)
 unlist(key)
@@ -70,10 +70,7 @@ if generation ~= '' and redis.call('GETRANGE', entries .. ARGV[7], 0, 15) ~= gen
   return {nonce, 0, ''}
 end
 for at = 7, #ARGV do
-  local key = ARGV[at]
-  local was, group = remove(key, now)
-  removed = removed + was
-  mark(key, tell(key, group))
+  removed = removed + remove(ARGV[at], now)
 end
 announce(channel, '')
 return {nonce, removed, position()}
@@ -88,15 +85,13 @@ TAGGED: Final = Script(
     ANNOUNCE,
     """
 local channel, now, tag, first = ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
-if first ~= '' then mark('t' .. tag, tell('', '')) end
+if first ~= '' then mark('t' .. tag, tell('', 'all')) end
 local set = base .. 't:' .. tag
 local keys = redis.call('ZRANGE', set, 0, 199)
 local removed = 0
 for _, key in ipairs(keys) do
-  local was, group = remove(key, now)
-  removed = removed + was
+  removed = removed + remove(key, now)
   redis.call('ZREM', set, key)
-  mark(key, tell(key, group))
 end
 if #keys > 0 then announce(channel, '') end
 return {nonce, removed, position(), #keys}
@@ -112,16 +107,14 @@ CLEAR: Final = Script(
     """
 local channel, now, first = ARGV[4], tonumber(ARGV[5]), ARGV[6]
 if first ~= '' then
-  local number = tell('', '')
+  local number = tell('', 'all')
   redis.call('DEL', marks, base .. 'labels', base .. 'lasting')
   redis.call('ZADD', marks, string.format('%.0f', number), 'floor')
 end
 local keys = redis.call('ZRANGE', index, 0, 199)
 local removed = 0
 for _, key in ipairs(keys) do
-  local was, group = remove(key, now)
-  removed = removed + was
-  tell(key, group)
+  removed = removed + remove(key, now)
 end
 if #keys > 0 then announce(channel, '') end
 return {nonce, removed, position(), #keys}

@@ -196,7 +196,8 @@ class Cluster:
         if isinstance(error, redis_errors.MovedError):
             self._places[op.shard] = (error.host or "", error.port)
             self._learn()
-            if not op.tried and error.host:
+            # Changes are not sent after the shard: what was asked for later may have arrived before them.
+            if not op.tried and error.host and not op.ordered:
                 op.tried = True
                 self._at((error.host, error.port)).submit(op)
                 return
@@ -233,6 +234,8 @@ class Cluster:
                     if first <= slot <= last:
                         named = host.decode() if isinstance(host, bytes) else host
                         self._places[shard] = (named or place[0], port)
+            for left in [each for each in self._nodes if each not in self._places]:
+                self._nodes.pop(left).close()
             return all(each is not None and not self._at(each).breaker.open for each in self._places)
         return False
 

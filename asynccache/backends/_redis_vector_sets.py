@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VectorSets"]
 
-NEEDED: Final = (b"VADD", b"VSIM", b"VREM", b"VRANDMEMBER")
+NEEDED: Final = (b"VADD", b"VSIM", b"VREM")
 
 _SEARCH: Final = Script(
     BASE,

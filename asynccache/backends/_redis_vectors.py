@@ -74,7 +74,7 @@ class VectorReader:
             return VectorChanges([], page.cursor, page.more, page.gap)
         wanted: dict[Shard, list[tuple[bytes, bytes]]] = {}
         for told in page.told:
-            if told.group:
+            if told.group and told.key:
                 wanted.setdefault(told.shard, []).append((told.key, told.group))
         now: dict[tuple[bytes, bytes], VectorRow | None] = {}
         for shard, pairs in wanted.items():
@@ -87,7 +87,9 @@ class VectorReader:
                     now[key, group] = _row(row, group) if row else None
         changes = [
             VectorChange(group[:32], group[32:], key, now[key, group])
-            for key, group in dict.fromkeys((told.key, told.group) for told in page.told if told.group)
+            for key, group in dict.fromkeys(
+                (told.key, told.group) for told in page.told if told.group and told.key
+            )
         ]
         return VectorChanges(changes, page.cursor, page.more)
 

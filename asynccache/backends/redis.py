@@ -62,8 +62,8 @@ class RedisBackend:
     caller holds a connection, so cancelling one harms no other.
 
     What is acknowledged may be lost when a server fails (replication is asynchronous). Give the server a
-    ``maxmemory`` and a ``volatile-`` policy; under an ``allkeys-`` policy the feed may be evicted too, which
-    is noticed and costs every process its memory tier.
+    ``maxmemory`` and a ``volatile-`` policy, never an ``allkeys-`` one: that would evict what tells which
+    entries carry a tag, and an invalidation by tag would miss them.
 
     Args:
         nodes: addresses (host, port): the server's, or some of the sentinels or of the cluster's nodes.
@@ -169,6 +169,7 @@ class RedisBackend:
             self._client,
             now=self._clock.now,
             form=vectors,
+            positions=self._positions,
             upkeep=Upkeep(self._client, self._nursery),
             sets=self._sets,
         )
@@ -223,6 +224,7 @@ class RedisBackend:
             BackendUnavailable: not open, or no sound reply within ``op_timeout``.
             CorruptEntry: what was stored is damaged; it is being removed, and a later get is a miss.
         """
+        self._client.check_open()
         if self._fills.pending and key in self._fills.pending:
             async with self._client.deadline():
                 await self._fills.settled((key,))
@@ -238,6 +240,7 @@ class RedisBackend:
         return await self._look(keys)
 
     async def _look(self, keys: Sequence[bytes]) -> list[Entry | None]:
+        self._client.check_open()
         looks = [self._reads.look(key) for key in keys]
         return [await look for look in looks]
 
@@ -378,13 +381,15 @@ class RedisBackend:
     async def changes(self, after: int | None) -> Changes:
         """What has changed after a cursor; the last 100,000 changes are known. Raises as ``get``."""
         await self._fills.all_settled()
+        self._client.check_open()
         self._news.expect(b"")
         page = await self._feed.read(after)
-        changes = [Change(told.key, told.number) for told in page.told if told.key]
+        changes = [Change(told.key, told.number) for told in page.told if told.key or told.group]
         return Changes(changes, page.cursor, page.more, page.gap)
 
     async def news(self, seconds: float) -> None:
         """Return when something may have changed, after so many seconds at the latest."""
+        self._client.check_open()
         await self._news.wait(b"", seconds)
 
     async def put_labels(self, labels: Sequence[Label]) -> None:
@@ -417,9 +422,11 @@ class RedisBackend:
 
     async def log(self, flight: bytes, number: int, *, after: int) -> FlightLog:
         """What is written down after a place. Raises as ``get``."""
+        self._client.check_open()
         self._news.expect(flight)
         return await self._flights.log(flight, number, after=after)
 
     async def flight_news(self, flight: bytes, seconds: float) -> None:
         """Return when there may be something new of a flight, after so many seconds at the latest."""
+        self._client.check_open()
         await self._news.wait(flight, seconds)

@@ -46,7 +46,7 @@ async def all_told(feed: Feed, after: int) -> Changes:
     changes = []
     for _ in range(_PATIENCE):
         told = await feed.changes(after)
-        changes += told.changes
+        changes += [change for change in told.changes if change.key]  # others are about no key
         if told.gap or not told.more:
             return told._replace(changes=changes)
         after = told.cursor

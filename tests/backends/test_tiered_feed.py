@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from asynccache import BackendUnavailable
-from asynccache._models import Entry
+from asynccache._models import Change, Entry
 from asynccache._protocols import Backend, Clock, Confirming, Feed, Flights
 from asynccache.backends import MemoryBackend, SqliteBackend, Tiered
 from asynccache.testing import BackendContract, FakeClock, cancel_at_every_step, make_entry
@@ -242,12 +242,28 @@ async def test_refused_write_is_kept_and_the_error_raised(one: Process, entry: E
     one.back.failing.add("fill")
     with pytest.raises(BackendUnavailable):
         await one.tiered.put(entry)
+    now, before = (make_entry(number, created_at=entry.created_at) for number in (1, 2))
     with pytest.raises(BackendUnavailable):
-        await one.tiered.fill(make_entry(1, created_at=entry.created_at), since=1)
+        await one.tiered.fill(now, since=one.tiered.position(now.key))
+    with pytest.raises(BackendUnavailable):  # it may have been invalidated since
+        await one.tiered.fill(before, since=one.tiered.position(before.key) - 1)
     one.back.failing.clear()
     assert await one.tiered.get(entry.key) == entry
-    assert one.front.holds(make_entry(1, created_at=0).key)
+    assert one.front.holds(now.key)
+    assert not one.front.holds(before.key)
     assert one.tiered._claims == {}
+
+
+async def test_refused_write_is_let_go_of_when_something_was_invalidated_that_only_the_store_can_look_up(
+    one: Process, entry: Entry
+) -> None:
+    one.back.failing.add("fill")
+    with pytest.raises(BackendUnavailable):
+        await one.tiered.put(entry)
+    assert one.front.holds(entry.key)
+    assert one.tiered._coherence is not None
+    one.tiered._coherence._changed([Change(b"", 10**9)])
+    assert not one.front.holds(entry.key)
 
 
 async def test_refused_write_gives_way_to_what_others_write(

@@ -69,6 +69,29 @@ async def test_answer_asked_for_before_is_not_stored_after_an_invalidation_at_th
             killable_server.resume()
 
 
+async def test_storing_goes_on_at_a_master_that_has_not_come_as_far(
+    killable_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with RedisServer(tmp_path_factory.mktemp("replica")) as replica:
+        async with FaultProxy("127.0.0.1", killable_server.port) as proxy:
+            url = f"redis://127.0.0.1:{proxy.port}"
+            store = Watched(**options_of(url, write_behind=False, op_timeout=1.0))
+            async with store.lifespan():
+                await diverged(killable_server, replica, store)
+                await store.get(entry(20).key)
+                await promoted(killable_server, replica, proxy)
+                kept = 0
+                for number in range(20, 60):
+                    try:
+                        await store.get(entry(number).key)
+                        since = store.position(entry(number).key)
+                        kept += await (await store.fill(entry(number), since=since)) is not None
+                    except BackendUnavailable:
+                        await asyncio.sleep(0.05)
+                assert kept > 25
+            killable_server.resume()
+
+
 async def test_memory_forgets_what_the_new_master_has_never_heard_of(
     killable_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -61,6 +61,7 @@ async def test_nearest_are_found_best_first(backend: RedisBackend, clock: FakeCl
     entries = [at(number, number / 20, clock) for number in range(20)]
     for entry in entries:
         await backend.put(entry)
+    await backend.flush()
     asked = Embedding(SPACE, vector(0.101))
     found = await index_of(backend).nearest(entries[0].partition, asked, 3, vectors=1)
     assert [each.key for each in found] == [entries[at].key for at in (2, 3, 1)]
@@ -89,9 +90,11 @@ async def test_what_is_gone_is_not_found(backend: RedisBackend, clock: FakeClock
     )
     for entry in (kept, short, deleted, tagged, moved):
         await backend.put(entry)
+    await backend.flush()
     await backend.delete([deleted.key])
     await backend.delete_tagged(["tag-4"])
     await backend.put(at(5, 3.0, clock, embedding=None))
+    await backend.flush()
     clock.advance(5)
     found = await index_of(backend).nearest(kept.partition, Embedding(SPACE, vector(0.0)), 10)
     assert [each.key for each in found] == [kept.key]
