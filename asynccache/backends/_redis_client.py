@@ -70,9 +70,9 @@ class Client:
         op = Op(command, fits=fits, within=self.within, shard=shard.number, now=now)
         return self._submit(op)
 
-    def run(self, script: Script, shard: Shard, *arguments: Any) -> asyncio.Future[Any]:
-        """The reply to a script that changes nothing, or nothing whose order matters."""
-        return self._run(script, shard, arguments, ordered=False)
+    def run(self, script: Script, shard: Shard, *arguments: Any, once: bool = False) -> asyncio.Future[Any]:
+        """The reply to a script that changes nothing, or nothing whose order matters; ``once`` as below."""
+        return self._run(script, shard, arguments, ordered=False, once=once)
 
     def change(
         self, script: Script, shard: Shard, *arguments: Any, once: bool = False

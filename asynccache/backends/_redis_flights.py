@@ -31,7 +31,7 @@ class FlightStore:
     async def board(self, flight: bytes, *, key: bytes, tags: Collection[str], seconds: float) -> Boarding:
         """Lead or follow."""
         shard = self._client.names.of(flight)
-        reply = await self._client.change(
+        reply = await self._client.run(
             BOARD, shard, *self._common, flight, _milliseconds(seconds), key, *tag_digest(tags), once=True
         )
         return Boarding(int(reply[1]), leads=reply[2] == 1, alone=reply[3] == 1)

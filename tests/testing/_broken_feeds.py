@@ -299,4 +299,4 @@ BROKEN_FEEDS: dict[type[Shelf], str] = {
     TearsFills: "test_cancelled_fill_stores_all_or_nothing",
 }
 
-SEEN_BY_THE_MODEL = {NumbersEntriesAnew, MarksNoTags, NeverMovesOn}
+SEEN_BY_THE_MODEL = {NumbersEntriesAnew, NeverMovesOn}
