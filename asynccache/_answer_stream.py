@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import orjson
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from asynccache._exchange import Exchange
+    from asynccache._models import Entry, Request
     from asynccache._turn import LoopTurn
 
 __all__ = ["AnswerStream"]
@@ -42,6 +43,7 @@ class AnswerStream:
         self._entered_before = False
         self._exchange: Exchange | None = None
         self._frames: AsyncIterator[bytes] | None = None
+        self._stored: Iterator[bytes] | None = None  # the frames of an answer that is here already
         self._read: list[bytes] = []
         self._complete = False
         self._broken: Exception | None = None  # why reading cannot go on
@@ -56,7 +58,8 @@ class AnswerStream:
             self._frames = answer
         elif isinstance(answer, Response):
             dialect = find_dialect(exchange.request.dialect)
-            self._frames = self._replayed(dialect.replay(exchange.request.body, answer))
+            self._stored = iter(dialect.replay(exchange.request.body, answer))
+            self._frames = _each(self._stored)
         self._exchange = exchange
         return self
 
@@ -67,11 +70,6 @@ class AnswerStream:
             self._broken = RuntimeError("the stream was left before its end")
         if isinstance(self._frames, Stream):
             await self._frames.aclose()
-
-    @staticmethod
-    async def _replayed(frames: Iterable[bytes]) -> AsyncIterator[bytes]:
-        for frame in frames:
-            yield frame
 
     def __aiter__(self) -> Self:
         return self
@@ -103,6 +101,21 @@ class AnswerStream:
         if self._turn.due():
             await asyncio.sleep(0)
         return frame
+
+    async def next_frames(self, limit: int = 64 * 2**10) -> list[bytes]:
+        """The payloads of the next events, at least one: as many as are here already, up to ``limit`` bytes.
+
+        For servers: a stored answer goes out in few large pieces, a fresh one event by event.
+        """
+        frames = [await self.next_frame()]
+        if self._stored is not None:
+            size = len(frames[0])
+            for frame in self._stored if size < limit else ():
+                frames.append(frame)
+                size += len(frame)
+                if size >= limit:
+                    break
+        return frames
 
     @property
     def _entered(self) -> Exchange:
@@ -144,6 +157,17 @@ class AnswerStream:
         return self.source.hit
 
     @property
+    def request(self) -> Request:
+        """What was asked, as the cache understood it."""
+        return self._entered.request
+
+    @property
+    def entry(self) -> Entry | None:
+        """What was stored, with the question it was stored for; None when not a hit."""
+        accepted = self._entered.accepted
+        return None if accepted is None else accepted.entry
+
+    @property
     def similarity(self) -> float | None:
         """As ``Outcome.similarity``."""
         accepted = self._entered.accepted
@@ -163,3 +187,8 @@ class AnswerStream:
     def __repr__(self) -> str:
         state: Any = "not entered" if self._exchange is None else self.source.value
         return f"<AnswerStream {state}>"
+
+
+async def _each(frames: Iterator[bytes]) -> AsyncIterator[bytes]:
+    for frame in frames:
+        yield frame

@@ -41,6 +41,7 @@ from asynccache.stages import (
     Normalize,
     SemanticLookup,
     SingleFlight,
+    StaleIfError,
     Validate,
     Write,
     WriteAlias,
@@ -118,7 +119,7 @@ def assembled(
     check_options(deciding)
     if consistency not in ("eventual", "strong"):
         raise ConfigurationError(f"unknown consistency={consistency!r}; known: 'eventual', 'strong'")
-    if (upstream is None) == (stages is None):
+    if upstream is not None and stages is not None:
         raise ConfigurationError(
             "upstream: give either an upstream (a base URL, an Upstream or an async callable) or "
             "stages=[…], into which the upstream goes as MissHandler(upstream)"
@@ -126,16 +127,18 @@ def assembled(
     if not isinstance(max_index_bytes, int) or max_index_bytes < 1:
         raise ConfigurationError(f"max_index_bytes={max_index_bytes!r}: expected 1 or more bytes")
     origin = None
-    if upstream is not None and backend is None:
-        backend, origin = default_backend_url(), origin_of(upstream)
+    if stages is None and backend is None:
+        backend, origin = default_backend_url(), None if upstream is None else origin_of(upstream)
     store = open_backend(backend) if isinstance(backend, str) else backend
     normalize = Normalize(max_request_bytes=max_request_bytes, origin=origin, history=history)
     if stages is not None:
         if deciding.decision not in (None, "promise"):  # the latter is what nobody has asked for
             raise ConfigurationError("decision: with stages=[…] it goes into Validate(decision=…)")
         return Assembled(store, normalize.keyring, checked(stages), None)
-    assert upstream is not None and store is not None  # noqa: S101, PT018  (see above)
-    answering = as_upstream(upstream, **({} if api_key is None else {"api_key": api_key}))
+    assert store is not None  # noqa: S101  (see above)
+    answering = None
+    if upstream is not None:
+        answering = as_upstream(upstream, **({} if api_key is None else {"api_key": api_key}))
     asks = deciding.decision == "judge" and deciding.verifier is None
     if asks and deciding.model is None and isinstance(upstream, str):
         raise ConfigurationError(
@@ -166,7 +169,7 @@ def semantic(
     backend: Backend,
     *,
     embedder: AnyEmbedder,
-    upstream: Upstream,
+    upstream: Upstream | None,
     options: DecisionOptions,
     max_index_bytes: int,
     clock: Clock,
@@ -190,7 +193,7 @@ def semantic(
 
 
 def standard(
-    upstream: Upstream,
+    upstream: Upstream | None,
     backend: Backend,
     *,
     normalize: Normalize,
@@ -247,7 +250,7 @@ def standard(
     if isinstance(backend, Instant) and consistency == "eventual":
         express = Express(normalize.keyring, backend, ENTRY_CHECKS)
     return Chain(
-        (normalize, exact, validate, *near, *behind, flight, asking),
+        (normalize, exact, validate, *near, *behind, StaleIfError(flight), asking),
         express,
         (normalize, *near) if near else (),
     )

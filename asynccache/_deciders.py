@@ -76,7 +76,7 @@ def _is_number(given: object) -> bool:
 
 
 def decided(
-    options: DecisionOptions, *, backend: Backend, embedder: Embedder, upstream: Upstream, clock: Clock
+    options: DecisionOptions, *, backend: Backend, embedder: Embedder, upstream: Upstream | None, clock: Clock
 ) -> Deciding:
     """The decision. Imports numpy.
 
@@ -135,11 +135,13 @@ def _guarded(decision: Decision, guards: Sequence[str | Check]) -> Decision:
     return Guarded(decision, checks)
 
 
-def _verified(decision: Decision, options: DecisionOptions, upstream: Upstream) -> Decision:
+def _verified(decision: Decision, options: DecisionOptions, upstream: Upstream | None) -> Decision:
     from asynccache.decision.llm_verifier import LLMVerifier
     from asynccache.decision.verifier import VerifiedDecision
 
     verifier = options.verifier
-    return VerifiedDecision(
-        decision, LLMVerifier(upstream, model=options.model) if verifier is None else verifier
-    )
+    if verifier is None:
+        if upstream is None:
+            raise ConfigurationError("decision='judge' asks the upstream: give one, or verifier=")
+        verifier = LLMVerifier(upstream, model=options.model)
+    return VerifiedDecision(decision, verifier)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import Enum
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, TypeVar
 
 from asynccache._errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from asynccache._protocols import Upstream
 
 __all__ = [
     "Alias",
@@ -145,6 +148,8 @@ class Control:
     Args:
         ttl: seconds the answer may be served once stored; None takes the pipeline's; 0 stores nothing.
         max_age: serve no stored answer older than this many seconds; None sets no limit.
+        stale_if_error: where the upstream fails, serve a stored answer up to this many seconds older than
+            ``max_age`` (RFC 5861), but none past its own ttl; None raises the upstream's error.
         no_cache: do not serve a stored or shared answer; the fresh one is stored.
         no_store: do not store the answer, nor share it with requests in flight.
         only_if_cached: never ask the upstream; raise ``NotCached`` instead.
@@ -167,10 +172,12 @@ class Control:
     threshold: float | None = None
     max_error: float | None = None
     consistency: Consistency | None = None
+    stale_if_error: float | None = None
 
     def __post_init__(self) -> None:
         _check_seconds("control.ttl", self.ttl)
         _check_seconds("control.max_age", self.max_age)
+        _check_seconds("control.stale_if_error", self.stale_if_error)
         for name in ("no_cache", "no_store", "only_if_cached"):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidRequest(f"control.{name}", "expected True or False")
@@ -209,6 +216,7 @@ class Request:
         key: exact key, 32 bytes; empty until ``Normalize`` has run.
         partition: hash, 32 bytes, of all that must be equal for a semantic hit; empty until then.
         question: the text a semantic lookup compares; None when there is none.
+        upstream: who answers this request in place of the pipeline's upstream; None is the pipeline's.
     """
 
     body: Mapping[str, Any]
@@ -218,23 +226,33 @@ class Request:
     key: bytes = b""
     partition: bytes = b""
     question: str | None = field(default=None, repr=False)
+    upstream: Upstream | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def plain(cls, body: Mapping[str, Any], scope: Scope, control: Control) -> Request:
         """A chat-completions request, not normalized."""
-        return _request(body, "chat.completions", scope, control, b"", b"", None)
+        return _request(body, "chat.completions", scope, control, b"", b"", None, None)
 
     def identified(self, key: bytes, partition: bytes, question: str | None) -> Request:
         """The same request with its key, partition and question."""
-        return _request(self.body, self.dialect, self.scope, self.control, key, partition, question)
+        return _request(
+            self.body, self.dialect, self.scope, self.control, key, partition, question, self.upstream
+        )
 
     def __repr__(self) -> str:
         return f"<Request {self.dialect} {self.key.hex()[:8] or 'not normalized'}>"
 
 
-_set_body, _set_dialect, _set_scope, _set_control, _set_key, _set_partition, _set_question = (
-    getattr(Request, each.name).__set__ for each in fields(Request)
-)
+(
+    _set_body,
+    _set_dialect,
+    _set_scope,
+    _set_control,
+    _set_key,
+    _set_partition,
+    _set_question,
+    _set_upstream,
+) = (getattr(Request, each.name).__set__ for each in fields(Request))
 
 
 def _request(  # noqa: PLR0917  (keywords would cost what this function saves)
@@ -245,6 +263,7 @@ def _request(  # noqa: PLR0917  (keywords would cost what this function saves)
     key: bytes,
     partition: bytes,
     question: str | None,
+    upstream: Upstream | None,
 ) -> Request:
     # On the path of every hit: the slots set directly cost half of what a frozen __init__ does.
     made = object.__new__(Request)
@@ -255,6 +274,7 @@ def _request(  # noqa: PLR0917  (keywords would cost what this function saves)
     _set_key(made, key)
     _set_partition(made, partition)
     _set_question(made, question)
+    _set_upstream(made, upstream)
     return made
 
 

@@ -64,7 +64,8 @@ class CachePipeline:
     Args:
         upstream: who makes the answers: a base URL with ``/v1`` (as openai's ``base_url``), an
             ``Upstream``, or any async callable that takes the request body and returns a
-            chat-completion mapping or the answer as a ``str``.
+            chat-completion mapping or the answer as a ``str``. None, without ``stages``: only requests
+            that bring their own (``Request.upstream``, as those through a ``CacheTransport``) are answered.
         stages: a chain of your own instead of the standard one; upstream and backend are then yours to
             put into it (``backend`` may still be given, for ``invalidate`` and ``flush``).
         backend: URL or ``Backend``; default a SQLite file in the user's cache directory, which all
@@ -212,6 +213,11 @@ class CachePipeline:
             ConfigurationError: naming the option and where it was given.
         """
         return cls(**load(path, os.environ, overrides))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has been entered, and not left."""
+        return self._opened is not None
 
     async def __aenter__(self) -> Self:
         if self._opened is not None or self._opening:

@@ -47,6 +47,7 @@ __all__ = [
     "Confirming",
     "Decision",
     "Dialect",
+    "Divisible",
     "Driver",
     "Embedder",
     "Feed",
@@ -58,6 +59,7 @@ __all__ = [
     "Learning",
     "Managed",
     "Measurable",
+    "Progress",
     "Searching",
     "SemanticIndex",
     "Stage",
@@ -566,6 +568,18 @@ class Upstream(Protocol):
         ...
 
 
+class Progress(Protocol):
+    """How far one streamed answer has come."""
+
+    def note(self, document: Mapping[str, Any]) -> None:
+        """Take in the next event, which is no error. Raises ValueError when no answer has such an event."""
+        ...
+
+    def missing(self) -> str | None:
+        """Why the answer cannot end here (``"before 1 of 2 choices had finished"``); None when it can."""
+        ...
+
+
 class Dialect(Protocol):
     """One wire protocol, as pure functions over bodies and bytes.
 
@@ -573,6 +587,10 @@ class Dialect(Protocol):
     """
 
     name: str
+    path: str
+    """Where requests go, below the base URL: ``"/chat/completions"``."""
+    closing: bytes
+    """What follows the last event of a stream on the wire; empty where nothing does."""
 
     def check(self, body: Mapping[str, Any]) -> None:
         """Raise InvalidRequest, naming the field, for a body no upstream of this protocol could take."""
@@ -613,6 +631,25 @@ class Dialect(Protocol):
         """A reason why the stored answer lacks something this request asks of a stream, or None."""
         ...
 
+    def progress(self) -> Progress:
+        """What tells whether a streamed answer is complete; one for each answer."""
+        ...
+
+    def event(self, frame: bytes) -> bytes:
+        """A frame as it goes over the wire: one server-sent event."""
+        ...
+
+    def renewed(self, payload: bytes, *, token: str, now: int) -> bytes:
+        """A document or frame with an id made of ``token`` and the creation time ``now``, else as it was.
+
+        ``token`` is 32 hex digits, the same for all frames of an answer; ``now`` is seconds since the epoch.
+        """
+        ...
+
+    def failure(self, status: int, message: str, *, field: str | None = None) -> bytes:
+        """An error document as servers of this protocol send it, also as an event in a stream."""
+        ...
+
     def acts(self, response: Response) -> bool:
         """Whether the answer asks for something to be done (tool calls), whatever it says beside."""
         ...
@@ -631,4 +668,34 @@ class Dialect(Protocol):
 
     def answer(self, body: Mapping[str, Any], text: str) -> dict[str, Any]:
         """An answer document around plain text, for upstreams that return a string."""
+        ...
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A dialect in which one request may ask for several things, each of which can be answered alone.
+
+    Bodies are plain JSON data that passed ``check``.
+    """
+
+    def divide(self, body: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+        """The body of each part, in order, as one would ask for that alone; None: it asks for one thing."""
+        ...
+
+    def join(self, body: Mapping[str, Any], parts: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """One body that asks for some parts of ``body``, at least one, in the given order."""
+        ...
+
+    def distribute(self, parts: Sequence[Mapping[str, Any]], response: Response) -> list[Response]:
+        """The answer to each part, out of the answer to the body that joins them.
+
+        Raises ValueError when it is not that.
+        """
+        ...
+
+    def merge(self, parts: Sequence[Response]) -> Response:
+        """The answer to the whole, out of those to all its parts in order.
+
+        Raises ValueError when they are none.
+        """
         ...

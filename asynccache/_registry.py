@@ -24,6 +24,7 @@ __all__ = [
     "default_backend_url",
     "find_dialect",
     "known_backends",
+    "known_dialects",
     "open_backend",
     "register_backend",
     "register_dialect",
@@ -46,7 +47,13 @@ _BUILT_IN_BACKENDS: Final = {
     "rediss+sentinel": "asynccache.backends._redis_url:from_url",
     "sqlite": "asynccache.backends._sqlite_url:from_url",
 }
-_BUILT_IN_DIALECTS: Final = {"chat.completions": "asynccache.dialects.chat:ChatCompletions"}
+_BUILT_IN_DIALECTS: Final = {
+    "chat.completions": "asynccache.dialects.chat:ChatCompletions",
+    "completions": "asynccache.dialects.completions:Completions",
+    "embeddings": "asynccache.dialects.embeddings:Embeddings",
+    "messages": "asynccache.dialects.messages:Messages",
+    "responses": "asynccache.dialects.responses:Responses",
+}
 
 # Process-wide; changed by the register_ functions, and by find_dialect for what it has loaded.
 _backends: Final[dict[str, BackendFactory]] = {}
@@ -96,6 +103,11 @@ def register_dialect(dialect: Dialect) -> None:
     _dialects[dialect.name] = dialect
 
 
+def known_dialects() -> tuple[str, ...]:
+    """Every name ``find_dialect`` takes, sorted."""
+    return tuple(sorted({*_BUILT_IN_DIALECTS, *_dialects}))
+
+
 def find_dialect(name: str) -> Dialect:
     """The dialect of that name; the same object at every call.
 
@@ -106,7 +118,7 @@ def find_dialect(name: str) -> Dialect:
     if dialect is None:
         target = _BUILT_IN_DIALECTS.get(name)
         if target is None:
-            raise _unknown("dialect", name, {*_BUILT_IN_DIALECTS, *_dialects})
+            raise _unknown("dialect", name, known_dialects())
         dialect = _dialects[name] = _load(target)()
     return dialect
 

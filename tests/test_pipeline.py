@@ -37,6 +37,7 @@ from asynccache._registry import default_backend_url
 from asynccache.backends import MemoryBackend
 from asynccache.stages import ExactLookup, MissHandler, Normalize, Validate, Write
 from asynccache.testing import FakeClock, FakeUpstream
+from asynccache.upstreams import CallableUpstream
 
 pytestmark = pytest.mark.anyio
 
@@ -204,7 +205,7 @@ async def test_a_nan_is_refused_though_the_same_body_with_null_was_seen_before()
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({}, "give either an upstream"),
+        ({"decision": "judge"}, "decision='judge' asks the upstream: give one, or verifier="),
         ({"upstream": echo, "stages": [Normalize()]}, "give either an upstream"),
         ({"upstream": "ftp://host/v1"}, "http"),
         ({"upstream": 5}, "upstream"),
@@ -235,6 +236,16 @@ async def test_a_nan_is_refused_though_the_same_body_with_null_was_seen_before()
 def test_impossible_options_are_refused_before_anything_is_opened(options: Any, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         CachePipeline(**options)
+
+
+async def test_without_an_upstream_only_requests_that_bring_one_are_answered() -> None:
+    body = {"messages": [{"role": "user", "content": "q"}]}
+    async with CachePipeline(backend="memory://", decision=None) as cache:
+        with pytest.raises(ConfigurationError, match="this pipeline has none, and the request brought none"):
+            await cache.fetch(body)
+        first = await cache.fetch(Request(body=body, upstream=CallableUpstream(echo)))
+        second = await cache.fetch(body)
+    assert (first.source, second.source) == (Source.UPSTREAM, Source.EXACT)
 
 
 async def test_a_url_upstream_needs_a_model() -> None:

@@ -294,7 +294,8 @@ def test_unknown_dialect_is_explained() -> None:
     with pytest.raises(ConfigurationError) as caught:
         find_dialect("chat.completion")
     assert str(caught.value) == (
-        "unknown dialect 'chat.completion'; known: chat.completions (did you mean 'chat.completions'?)"
+        "unknown dialect 'chat.completion'; known: chat.completions, completions, embeddings, messages, "
+        "responses (did you mean 'chat.completions'?)"
     )
 
 

@@ -114,23 +114,25 @@ def shared_backend(backend: str | Backend) -> SharedBackend:
 
 
 class CallStore:
-    """One function's entries in a backend. Every coroutine is for the portal's loop.
+    """The entries of one owner, a function say, in a backend. Every coroutine is for the portal's loop.
 
     Args:
         shared: where the entries are.
-        partition: what the function's entries have in common, 32 bytes.
+        partition: what the owner's entries have in common, 32 bytes.
+        dialect: theirs.
     """
 
-    def __init__(self, shared: SharedBackend, partition: bytes) -> None:
+    def __init__(self, shared: SharedBackend, partition: bytes, *, dialect: str = "call") -> None:
         self._shared: Final = shared
         self._partition: Final = partition
+        self._dialect: Final = dialect
         self._writing: Final[set[asyncio.Future[None]]] = set()  # one for each put under way
 
     async def get(self, key: bytes) -> Entry | None:
-        """The function's entry under a key. Raises BackendError."""
+        """The owner's entry under a key. Raises BackendError."""
         entry = await self._shared.use(lambda backend: backend.get(key))
-        if entry is not None and (entry.partition != self._partition or entry.dialect != "call"):
-            raise CorruptEntry("the entry is of another function")
+        if entry is not None and (entry.partition != self._partition or entry.dialect != self._dialect):
+            raise CorruptEntry("the entry is of another owner")
         return entry
 
     async def put(self, entry: Entry, wanted: Callable[[], bool]) -> None:
@@ -147,7 +149,7 @@ class CallStore:
             writing.set_result(None)
 
     async def clear(self) -> None:
-        """Remove all entries of the function that were put before. Raises BackendError."""
+        """Remove all entries of the owner that were put before. Raises BackendError."""
         loop = asyncio.get_running_loop()
         writing = [each for each in self._writing if each.get_loop() is loop]  # a fork may have left others
         if writing:

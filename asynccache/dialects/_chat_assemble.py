@@ -1,28 +1,25 @@
 """Chunks into the document an unstreamed call would have returned.
 
-First every value a field was given is gathered, then each field's values are folded by its rule. Fields
-without a rule keep their last value that is not null: so what a server adds of its own is kept, and a
-running count (usage on every chunk) ends at its last.
+Fields without a rule keep their last value that is not null: so what a server adds of its own is kept, and
+a running count (usage on every chunk) ends at its last.
 """
 
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
-from typing import Any, Final, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Final
 
 import orjson
 
-__all__ = ["assemble"]
+from asynccache.dialects._folding import Rules, by_index, first, fold, given, joined, last, nested
 
-_Fold: TypeAlias = "Callable[[list[Any]], Any]"
-_Rules: TypeAlias = "Mapping[str, _Fold]"
+__all__ = ["assemble"]
 
 
 def assemble(frames: Sequence[bytes]) -> bytes:
     """The document that ``frames`` amount to; see ``Dialect.assemble``."""
-    document = _fold((orjson.loads(frame) for frame in frames), _DOCUMENT)
+    document = fold((orjson.loads(frame) for frame in frames), _DOCUMENT)
     if not document.get("choices"):
         raise ValueError("no frame holds a choice")
     document["object"] = "chat.completion"
@@ -30,109 +27,53 @@ def assemble(frames: Sequence[bytes]) -> bytes:
     return orjson.dumps(document)
 
 
-def _fold(parts: Iterable[Any], rules: _Rules, other: _Fold | None = None) -> dict[str, Any]:
-    """Gather the parts field by field; ``other`` (default ``_last``) is the rule of those that have none."""
-    gathered: dict[str, list[Any]] = {}
-    for part in parts:
-        if not isinstance(part, dict):
-            raise ValueError("a part of a frame is not an object")  # noqa: TRY004  (it is bad data)
-        for name, value in part.items():
-            gathered.setdefault(name, []).append(value)
-    return {name: rules.get(name, other or _last)(values) for name, values in gathered.items()}
-
-
-def _given(values: list[Any]) -> list[Any]:
-    return [value for value in values if value is not None]
-
-
-def _last(values: list[Any]) -> Any:
-    return next((value for value in reversed(values) if value is not None), None)
-
-
-def _first(values: list[Any]) -> Any:
-    """Skips "" and 0 too: Azure opens with a frame of such."""
-    return next((value for value in values if value), values[0])
-
-
-def _joined(values: list[Any]) -> Any:
-    """Fragments of one text or of one list."""
-    given = _given(values)
-    if len(given) <= 1:
-        return given[0] if given else None
-    if all(isinstance(value, str) for value in given):
-        return "".join(given)
-    if all(isinstance(value, list) for value in given):
-        return list(chain.from_iterable(given))
-    raise ValueError("a field changes its type between frames")
-
-
 def _pieces(values: list[Any]) -> Any:
     """A field nobody told us of: texts and lists that change from delta to delta are pieces of one."""
-    given = _given(values)
-    changes = any(value != given[0] for value in given)
-    whole = all(isinstance(value, str) for value in given) or all(isinstance(value, list) for value in given)
-    return _joined(given) if changes and whole else _last(values)
+    pieces = given(values)
+    changes = any(value != pieces[0] for value in pieces)
+    whole = all(isinstance(piece, str) for piece in pieces) or all(
+        isinstance(piece, list) for piece in pieces
+    )
+    return joined(pieces) if changes and whole else last(values)
 
 
 def _joined_base64(values: list[Any]) -> Any:
     """Pieces encoded one by one are padded; fragments of one encoding are not, except the last."""
-    joined = _joined(values)
-    given = _given(values)
-    if isinstance(joined, str) and any(piece.endswith("=") for piece in given[:-1]):
-        return b64encode(b"".join(b64decode(piece, validate=True) for piece in given)).decode()
-    return joined
+    whole = joined(values)
+    pieces = given(values)
+    if isinstance(whole, str) and any(piece.endswith("=") for piece in pieces[:-1]):
+        return b64encode(b"".join(b64decode(piece, validate=True) for piece in pieces)).decode()
+    return whole
 
 
 def _name(values: list[Any]) -> Any:
     """Some servers repeat a function's whole name in each fragment, others send it once."""
-    given = _given(values)
-    return given[0] if given and all(value in (given[0], "") for value in given) else _joined(given)
-
-
-def _nested(rules: _Rules) -> _Fold:
-    def fold(values: list[Any]) -> Any:
-        given = _given(values)
-        return _fold(given, rules) if given else None
-
-    return fold
-
-
-def _by_index(values: list[Any]) -> dict[int, list[Any]]:
-    """Items of all lists in ``values`` by their index, in its order."""
-    found: dict[int, list[Any]] = {}
-    for items in _given(values):
-        if not isinstance(items, list):
-            raise ValueError("expected a list")  # noqa: TRY004  (it is bad data)
-        for item in items:
-            index = item.get("index") if isinstance(item, dict) else None
-            if type(index) is not int:
-                raise ValueError("a choice or tool call has no index")
-            found.setdefault(index, []).append(item)
-    return dict(sorted(found.items()))
+    pieces = given(values)
+    return pieces[0] if pieces and all(piece in (pieces[0], "") for piece in pieces) else joined(pieces)
 
 
 def _calls(values: list[Any]) -> Any:
-    if not _given(values):
+    if not given(values):
         return None
-    calls = [_fold(fragments, _CALL) for fragments in _by_index(values).values()]
+    calls = [fold(fragments, _CALL) for fragments in by_index(values).values()]
     for call in calls:
         del call["index"]  # an unstreamed answer tells them apart by place
     return calls
 
 
 def _choices(values: list[Any]) -> list[Any]:
-    return [_choice(index, chunks) for index, chunks in _by_index(values).items()]
+    return [_choice(index, chunks) for index, chunks in by_index(values).items()]
 
 
 def _choice(index: int, chunks: list[dict[str, Any]]) -> dict[str, Any]:
     deltas = [chunk["delta"] for chunk in chunks if chunk.get("delta") is not None]
     taken = ("index", "delta", "message")
     rest = ({name: value for name, value in chunk.items() if name not in taken} for chunk in chunks)
-    return {"index": index, "message": _message(deltas), **_fold(rest, _CHOICE)}
+    return {"index": index, "message": _message(deltas), **fold(rest, _CHOICE)}
 
 
 def _message(deltas: list[Any]) -> dict[str, Any]:
-    message = _fold(deltas, _MESSAGE, _pieces)
+    message = fold(deltas, _MESSAGE, _pieces)
     # An empty text beside the role opens a stream before the server knows what will come; where no text
     # came but something else did, an unstreamed answer says null.
     if message.get("content") == "" and any(message.get(name) for name in _INSTEAD_OF_CONTENT):
@@ -151,31 +92,31 @@ _INSTEAD_OF_CONTENT: Final = (
     "audio",
 )
 
-_FUNCTION: Final[_Rules] = {"name": _name, "arguments": _joined, "input": _joined}
+_FUNCTION: Final[Rules] = {"name": _name, "arguments": joined, "input": joined}
 
-_CALL: Final[_Rules] = {
-    "id": _first,
-    "type": _first,
-    "function": _nested(_FUNCTION),
-    "custom": _nested(_FUNCTION),
+_CALL: Final[Rules] = {
+    "id": first,
+    "type": first,
+    "function": nested(_FUNCTION),
+    "custom": nested(_FUNCTION),
 }
 
-_MESSAGE: Final[_Rules] = {
-    "role": _first,
-    "content": _joined,
-    "refusal": _joined,
-    "reasoning": _joined,
-    "reasoning_content": _joined,
-    "reasoning_details": _joined,
-    "annotations": _joined,
+_MESSAGE: Final[Rules] = {
+    "role": first,
+    "content": joined,
+    "refusal": joined,
+    "reasoning": joined,
+    "reasoning_content": joined,
+    "reasoning_details": joined,
+    "annotations": joined,
     "tool_calls": _calls,
-    "function_call": _nested(_FUNCTION),
-    "audio": _nested({"id": _first, "data": _joined_base64, "transcript": _joined}),
+    "function_call": nested(_FUNCTION),
+    "audio": nested({"id": first, "data": _joined_base64, "transcript": joined}),
 }
 
-_CHOICE: Final[_Rules] = {
-    "logprobs": _nested({"content": _joined, "refusal": _joined}),
-    "token_ids": _joined,
+_CHOICE: Final[Rules] = {
+    "logprobs": nested({"content": joined, "refusal": joined}),
+    "token_ids": joined,
 }
 
-_DOCUMENT: Final[_Rules] = {"id": _first, "created": _first, "model": _first, "choices": _choices}
+_DOCUMENT: Final[Rules] = {"id": first, "created": first, "model": first, "choices": _choices}

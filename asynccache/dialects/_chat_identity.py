@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
-from unicodedata import normalize
+
+from asynccache.dialects._forms import one_number_form, one_text_form
 
 __all__ = ["NEUTRAL", "identity"]
 
@@ -109,14 +110,11 @@ _MESSAGE_NULL_IS_ABSENT: Final = frozenset(
     }
 )
 
-_EXACT_FLOATS: Final = 2**53
-"""Below it every whole float is one integer; above, several integers share a float."""
-
 
 def identity(body: Mapping[str, Any]) -> dict[str, Any]:
     """Canonical form of a checked body of plain JSON data; the body stays as it is."""
     made = {
-        name: _one_number_form(value)
+        name: one_number_form(value)
         for name, value in body.items()
         if name not in NEUTRAL and not (value is None and name in _NULL_IS_ABSENT)
     }
@@ -134,17 +132,6 @@ def identity(body: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
-def _one_number_form(value: Any) -> Any:
-    """1.0 and 1, 0 and -0.0 are the same number to JSON; true is none."""
-    if isinstance(value, float):
-        return int(value) if abs(value) < _EXACT_FLOATS and value.is_integer() else value
-    if isinstance(value, dict):
-        return {name: _one_number_form(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_one_number_form(item) for item in value]
-    return value
-
-
 def _message(message: dict[str, Any], *, open_ended: bool) -> dict[str, Any]:
     made = {
         name: value
@@ -153,7 +140,7 @@ def _message(message: dict[str, Any], *, open_ended: bool) -> dict[str, Any]:
     }
     content = made.get("content")
     if isinstance(content, str):
-        made["content"] = _one_text_form(content, starts=True, ends=not open_ended)
+        made["content"] = one_text_form(content, starts=True, ends=not open_ended)
     elif isinstance(content, list):
         made["content"] = list(_parts(content, open_ended=open_ended))
     return made
@@ -164,17 +151,6 @@ def _parts(parts: list[dict[str, Any]], *, open_ended: bool) -> Iterator[dict[st
         if part["type"] == "text":
             # White space between parts may be all that keeps two words apart: it stays.
             ends = index == len(parts) - 1 and not open_ended
-            yield {**part, "text": _one_text_form(part["text"], starts=index == 0, ends=ends)}
+            yield {**part, "text": one_text_form(part["text"], starts=index == 0, ends=ends)}
         else:
             yield part
-
-
-def _one_text_form(text: str, *, starts: bool, ends: bool) -> str:
-    """NFC, line feeds for line ends, and no white space where the text ``starts`` or ``ends`` a message."""
-    if not text.isascii():
-        text = normalize("NFC", text)
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if starts:
-        text = text.lstrip()
-    return text.rstrip() if ends else text

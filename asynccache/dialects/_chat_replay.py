@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
+from asynccache.dialects import _choices_replay as choices_replay
 
 if TYPE_CHECKING:
     from asynccache._models import Response
 
-__all__ = ["replay", "replayable"]
-
-_EVERY_CHUNK: Final = ("id", "created", "model", "system_fingerprint", "service_tier")
-"""Of the document, what clients expect on each chunk; all else stands on the first."""
+__all__ = ["replay"]
 
 _TEXTS: Final = ("reasoning", "reasoning_content", "content", "refusal")
 """In the order in which a model makes them."""
@@ -24,45 +21,7 @@ _CALL_TEXTS: Final = {"function": "arguments", "custom": "input"}
 
 def replay(body: Mapping[str, Any], response: Response) -> Iterable[bytes]:
     """The frames of a stored answer; see ``Dialect.replay``."""
-    asked = _asks_for_usage(body)
-    if not response.frames:
-        return list(_made(orjson.loads(response.body), with_usage=asked))
-    if not asked and _is_usage_only(response.frames[-1]):
-        return response.frames[:-1]
-    return response.frames
-
-
-def replayable(body: Mapping[str, Any], response: Response) -> str | None:
-    """A reason why the stored answer lacks what this stream asks for, or None; see ``Dialect``."""
-    if body.get("stream") is False or not _asks_for_usage(body):
-        return None
-    # The document has the usage of its frames, so it speaks for both.
-    return None if orjson.loads(response.body).get("usage") is not None else "usage was not recorded"
-
-
-def _asks_for_usage(body: Mapping[str, Any]) -> bool:
-    options = body.get("stream_options")
-    return isinstance(options, Mapping) and options.get("include_usage") is True
-
-
-def _is_usage_only(frame: bytes) -> bool:
-    parsed = orjson.loads(frame)
-    return parsed.get("choices") == [] and parsed.get("usage") is not None
-
-
-def _made(document: Any, *, with_usage: bool) -> Iterator[bytes]:
-    """Frames that ``assemble`` turns back into ``document``."""
-    if not isinstance(document, dict) or not isinstance(document.get("choices"), list):
-        raise ValueError("the stored document is no chat completion")  # noqa: TRY004  (it is bad data)
-    common = {"object": "chat.completion.chunk"}
-    common.update((name, document[name]) for name in _EVERY_CHUNK if name in document)
-    once = {name: document[name] for name in document if name not in (*common, "choices", "usage")}
-    for choice in document["choices"]:
-        for chunk in _choice_chunks(choice):
-            yield orjson.dumps({**common, "choices": [chunk], **once})
-            once = {}
-    if with_usage and "usage" in document:
-        yield orjson.dumps({**common, "choices": [], "usage": document["usage"]})
+    return choices_replay.replay(body, response, kind="chat.completion.chunk", chunks=_choice_chunks)
 
 
 def _choice_chunks(choice: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -5,10 +5,10 @@ Reasons are short fixed phrases; none quotes the answer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-import orjson
+from asynccache.dialects._faults import choices_fault, ignored_field, named, parses, read
 
 if TYPE_CHECKING:
     from asynccache._models import Response
@@ -19,8 +19,6 @@ _FINISHED: Final = frozenset(
     {"stop", "tool_calls", "function_call", "end_turn", "stop_sequence", "eos_token"}
 )
 """OpenAI's words for an answer that came to its own end, and those some gateways pass through."""
-_NAMEABLE: Final = 32
-"""Characters: a longer finish reason is not a word of any protocol and is not repeated."""
 
 
 class _Expected(NamedTuple):
@@ -32,39 +30,18 @@ class _Expected(NamedTuple):
 
 def verdict(body: Mapping[str, Any], response: Response) -> str | None:
     """A reason why this answer must not be stored, or None; see ``Dialect.verdict``."""
-    if fault := _frames_fault(response.frames):
+    document = read(response)
+    if isinstance(document, str):
+        return document
+    if fault := ignored_field(body):
         return fault
-    try:
-        document = orjson.loads(response.body)
-    except ValueError:
-        return "the answer is not JSON"
-    if not isinstance(document, dict):
-        return "the answer is not an object"
-    if document.get("error") is not None:
-        return "the answer carries an error"
-    # vLLM 0.12 and later ignore these in silence.
-    if any(name.startswith("guided_") and value is not None for name, value in body.items()):
-        return "a guided_* field may have been ignored"
     expected = _expected(body)
     if isinstance(expected, str):
         return expected
     choices: Any = document.get("choices")
-    if fault := _choices_fault(choices, int(body.get("n") or 1)):
+    if fault := choices_fault(choices, int(body.get("n") or 1)):
         return fault
     return next((fault for choice in choices if (fault := _choice_fault(choice, expected))), None)
-
-
-def _frames_fault(frames: Sequence[bytes]) -> str | None:
-    for frame in frames:
-        try:
-            parsed = orjson.loads(frame)
-        except ValueError:
-            return "a frame is not JSON"
-        if not isinstance(parsed, dict):
-            return "a frame is not an object"
-        if parsed.get("error") is not None:
-            return "a frame carries an error"
-    return None
 
 
 def _expected(body: Mapping[str, Any]) -> _Expected | str:
@@ -97,23 +74,10 @@ def _forces_call(body: Mapping[str, Any]) -> bool:
     return choice in ("required", "any")
 
 
-def _choices_fault(choices: Any, n: int) -> str | None:
-    if not isinstance(choices, list) or not choices:
-        return "there are no choices"
-    if not all(isinstance(choice, dict) for choice in choices):
-        return "a choice is not an object"
-    if len(choices) != n:
-        return f"{len(choices)} choices came where {n} were asked for"
-    indexes = [choice.get("index") for choice in choices]
-    if not all(type(index) is int for index in indexes) or sorted(indexes) != list(range(n)):
-        return "the choices are not numbered from 0"
-    return None
-
-
 def _choice_fault(choice: dict[str, Any], expected: _Expected) -> str | None:
     reason = choice.get("finish_reason")
     if not isinstance(reason, str) or reason not in _FINISHED:
-        return f"finish_reason is {_named(reason)}"
+        return f"finish_reason is {named(reason)}"
     message = choice.get("message")
     if not isinstance(message, dict):
         return "a choice has no message"
@@ -125,14 +89,6 @@ def _choice_fault(choice: dict[str, Any], expected: _Expected) -> str | None:
     if expected.call or reason in ("tool_calls", "function_call"):
         return "no tool was called"
     return _content_fault(message, expected)
-
-
-def _named(reason: Any) -> str:
-    if reason is None:
-        return "null"
-    if isinstance(reason, str) and len(reason) <= _NAMEABLE and reason.isascii() and reason.isidentifier():
-        return repr(reason)
-    return "not a known word"
 
 
 def _calls_fault(calls: list[Any], function_call: Any) -> str | None:
@@ -155,7 +111,7 @@ def _function_fault(function: Any) -> str | None:
     if not isinstance(name, str) or not name:
         return "a tool call has no function name"
     arguments = function.get("arguments")
-    if not isinstance(arguments, str) or (arguments and not _parses(arguments)):
+    if not isinstance(arguments, str) or (arguments and not parses(arguments)):
         return "a tool call's arguments are not JSON"
     return None
 
@@ -163,7 +119,7 @@ def _function_fault(function: Any) -> str | None:
 def _content_fault(message: dict[str, Any], expected: _Expected) -> str | None:
     content = message.get("content")
     if expected.json is not None:
-        if not isinstance(content, str) or not _parses(content, only_object=expected.json == "object"):
+        if not isinstance(content, str) or not parses(content, only_object=expected.json == "object"):
             return "the content is not the JSON asked for"
         return None
     if isinstance(content, str) and content.strip():
@@ -171,11 +127,3 @@ def _content_fault(message: dict[str, Any], expected: _Expected) -> str | None:
     if isinstance(content, list) and content:
         return None
     return None if message.get("audio") is not None else "the content is empty"
-
-
-def _parses(text: str, *, only_object: bool = False) -> bool:
-    try:
-        value = orjson.loads(text)
-    except ValueError:
-        return False
-    return isinstance(value, dict) or not only_object

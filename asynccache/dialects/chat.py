@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import orjson
 
-from asynccache._models import Cost, History, Response
 from asynccache.dialects._chat_assemble import assemble
 from asynccache.dialects._chat_check import check
 from asynccache.dialects._chat_identity import identity
 from asynccache.dialects._chat_question import split
-from asynccache.dialects._chat_replay import replay, replayable
+from asynccache.dialects._chat_replay import replay
 from asynccache.dialects._chat_verdict import verdict
+from asynccache.dialects._choices_progress import ChoicesProgress
+from asynccache.dialects._choices_replay import replayable
+from asynccache.dialects._openai import DONE, failure, renewed
+from asynccache.dialects._usage import cost
+from asynccache.dialects._vllm import bypass
+
+if TYPE_CHECKING:
+    from asynccache._models import Cost, History, Response
+    from asynccache._protocols import Progress
 
 __all__ = ["ChatCompletions"]
-
-_BYPASSING = ("kv_transfer_params", "ec_transfer_params")
-"""They hand over state between servers: the answer is of use to this one request only."""
 
 
 class ChatCompletions:
     """``POST /v1/chat/completions``. Stateless; every method keeps the promise of ``Dialect``."""
 
     name: str = "chat.completions"
+    path: str = "/chat/completions"
+    closing: bytes = DONE
 
     def check(self, body: Mapping[str, Any]) -> None:
         """Refuse a body that no upstream of this protocol could take.
@@ -69,10 +76,7 @@ class ChatCompletions:
 
     def bypass(self, body: Mapping[str, Any]) -> str | None:
         """A reason why this request must never touch the cache, or None."""
-        for name in _BYPASSING:
-            if body.get(name) is not None:
-                return f"{name} is set"
-        return None
+        return bypass(body)
 
     def verdict(self, body: Mapping[str, Any], response: Response) -> str | None:
         """A short reason, free of content, why this answer must not be stored; or None."""
@@ -102,6 +106,22 @@ class ChatCompletions:
         """A reason why the stored answer lacks something this request asks of a stream, or None."""
         return replayable(body, response)
 
+    def progress(self) -> Progress:
+        """Complete when every choice that appeared has a finish reason, and at least one did."""
+        return ChoicesProgress()
+
+    def event(self, frame: bytes) -> bytes:
+        """``data:`` and the frame."""
+        return b"data: %b\n\n" % frame
+
+    def renewed(self, payload: bytes, *, token: str, now: int) -> bytes:
+        """With a new ``id`` and ``created``."""
+        return renewed(payload, prefix="chatcmpl-", token=token, now=now)
+
+    def failure(self, status: int, message: str, *, field: str | None = None) -> bytes:
+        """An ``error`` object in OpenAI's shape."""
+        return failure(status, message, field=field)
+
     def acts(self, response: Response) -> bool:
         body = response.body
         if b'"tool_calls"' not in body and b'"function_call"' not in body:
@@ -119,14 +139,7 @@ class ChatCompletions:
 
     def cost(self, response: Response) -> Cost:
         """Tokens the upstream reported; 0 where it reported none."""
-        try:
-            document = orjson.loads(response.body)
-        except ValueError:
-            return Cost()
-        usage = document.get("usage") if isinstance(document, dict) else None
-        if not isinstance(usage, dict):
-            return Cost()
-        return Cost(_tokens(usage.get("prompt_tokens")), _tokens(usage.get("completion_tokens")))
+        return cost(response)
 
     def answer(self, body: Mapping[str, Any], text: str) -> dict[str, Any]:
         """A document around plain text, with a fresh id and no usage, for upstreams that return a string."""
@@ -156,7 +169,3 @@ def _text(message: Any) -> str:
     parts = content if isinstance(content, list) else ()
     texts = (part.get("text") for part in parts if isinstance(part, dict))
     return "".join(text for text in texts if isinstance(text, str))
-
-
-def _tokens(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

@@ -14,6 +14,7 @@ from asynccache.stages.miss import MissHandler
 from asynccache.stages.normalize import Normalize
 from asynccache.stages.semantic import SemanticLookup
 from asynccache.stages.single_flight import SingleFlight
+from asynccache.stages.stale import StaleIfError
 from asynccache.stages.threshold import Threshold
 from asynccache.stages.validate import ENTRY_CHECKS, Validate
 from asynccache.stages.write import Write
@@ -28,6 +29,7 @@ __all__ = [
     "Normalize",
     "SemanticLookup",
     "SingleFlight",
+    "StaleIfError",
     "Threshold",
     "Validate",
     "Write",

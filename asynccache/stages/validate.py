@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from asynccache._errors import StageError
@@ -12,6 +13,7 @@ from asynccache._lifespan import entered
 from asynccache._models import Source
 from asynccache._registry import find_dialect
 from asynccache.stages._deciding import AnyCheck, as_decision
+from asynccache.stages.stale import STALE
 
 if TYPE_CHECKING:
     from asynccache._exchange import Exchange
@@ -96,11 +98,21 @@ class Validate:
                 exchange = _rejected(exchange, reason, candidate)
                 if exact and candidate.entry.tags:
                     exchange = exchange.noting(tags=candidate.entry.tags)
+                if exact and self._may_stand_in(request, candidate):
+                    exchange = exchange.noting(**{STALE: candidate})
             elif exact:
                 return exchange.accepting(candidate)
             else:
                 near.append(candidate)
         return await self._decided(exchange, near) if near else exchange
+
+    def _may_stand_in(self, request: Request, candidate: Candidate) -> bool:
+        """Whether it may be served if the upstream fails: it is refused for its age alone."""
+        control = request.control
+        if control.stale_if_error is None or control.max_age is None:
+            return False
+        patient = replace(control, max_age=control.max_age + control.stale_if_error)
+        return refusal(replace(request, control=patient), candidate, self._checks) is None
 
     async def _decided(self, exchange: Exchange, near: Sequence[Candidate]) -> Exchange:
         ruling = await self._decision.rule(exchange, near)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asynccache._errors import InvalidRequest, UpstreamInvalidAnswer
 from asynccache._keys import to_json
-from asynccache.upstreams._progress import Progress
+from asynccache.upstreams._progress import CheckedProgress
 from asynccache.upstreams._text import TextFrames
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class CallableFrames:
         self._request: Final = request
         self._given: Final = given
         self._source: AsyncIterator[Any] = aiter(given)
-        self._progress: Final = Progress()
+        self._progress: Final = CheckedProgress(request.dialect)
         self._text: TextFrames | None = None  # made for the first str; then every item is one
         self._begun = False
         self._ended = False

@@ -63,8 +63,8 @@ def _kind(status: int) -> type[UpstreamError]:
 
 
 def names_error(document: dict[str, Any]) -> bool:
-    """Whether a document is an error: ``{"error": …}``, or the flat form of older vLLM servers."""
-    return bool(document.get("error")) or document.get("object") == "error"
+    """Whether a document is an error: ``{"error": …}``, or flat, as older vLLM servers and events have it."""
+    return bool(document.get("error")) or document.get("object") == "error" or document.get("type") == "error"
 
 
 def from_error_event(document: dict[str, Any], payload: bytes) -> UpstreamStreamError:

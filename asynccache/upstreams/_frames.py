@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Final
+from typing import Final, Protocol
 
 import anyio
-import httpx2
 
 from asynccache._errors import UpstreamStreamError
 from asynccache.upstreams._broken import from_transport
-from asynccache.upstreams._connections import OpenAnswer
-from asynccache.upstreams._progress import Progress
+from asynccache.upstreams._progress import CheckedProgress
 from asynccache.upstreams._sse import EventDecoder, EventTooLarge
 
-__all__ = ["EventFrames"]
+__all__ = ["ByteSource", "EventFrames"]
 
 _DONE: Final = b"[DONE]"
 
@@ -24,24 +22,33 @@ _LINGER: Final = 0.1
 again. The end nearly always came in the same packet; a new connection costs about as much as waiting."""
 
 
+class ByteSource(Protocol):
+    """A body that is still to be read."""
+
+    async def next_chunk(self) -> bytes | None:
+        """The next piece, of any size; None at its end."""
+        ...
+
+
 class EventFrames:
     """The payloads of an event stream, each checked before it is handed on.
 
-    Ends after ``[DONE]`` or at the end of the body, if every choice is finished by then.
+    Ends after ``[DONE]`` or at the end of the body, if the answer is complete by then.
 
     Args:
-        answer: an open response; whoever opened it closes it.
+        answer: the body of an open response; whoever opened it closes it.
+        dialect: the protocol it is an answer of.
         limit: largest event in bytes.
 
     Raises:
         UpstreamStreamError: from the iteration, when the answer breaks off.
     """
 
-    def __init__(self, answer: OpenAnswer, *, limit: int) -> None:
+    def __init__(self, answer: ByteSource, dialect: str, *, limit: int) -> None:
         self._answer: Final = answer
         self._limit: Final = limit
         self._decoder: Final = EventDecoder(limit=limit)
-        self._progress: Final = Progress()
+        self._progress: Final = CheckedProgress(dialect)
         self._decoded: Iterator[bytes] = iter(())  # events of the last chunk not yet handed on
 
     def __aiter__(self) -> EventFrames:
@@ -75,6 +82,6 @@ class EventFrames:
 
     async def _read_to_the_end(self) -> None:
         # The answer is complete: a connection that breaks now is merely not used again.
-        with anyio.move_on_after(_LINGER), suppress(httpx2.RequestError):
+        with anyio.move_on_after(_LINGER), suppress(Exception):
             while await self._answer.next_chunk() is not None:
                 pass

@@ -13,7 +13,6 @@ import httpx2
 
 from asynccache._errors import (
     AsyncCacheError,
-    ConfigurationError,
     UpstreamError,
     UpstreamInvalidAnswer,
     UpstreamTimeout,
@@ -21,6 +20,7 @@ from asynccache._errors import (
 from asynccache._keys import to_json
 from asynccache._lifespan import SharedLifespan
 from asynccache._models import Response
+from asynccache._registry import find_dialect
 from asynccache._stream import Stream
 from asynccache.upstreams._bodies import for_fetch, for_stream
 from asynccache.upstreams._broken import from_transport
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from asynccache._models import Request
 
 __all__ = ["DEFAULT_TIMEOUT", "OpenAIUpstream"]
-
-_PATHS: Final = {"chat.completions": "/chat/completions"}
-"""Where each dialect's requests go, below the base URL."""
 
 DEFAULT_TIMEOUT: Final = httpx2.Timeout(connect=10.0, read=600.0, write=60.0, pool=60.0)
 """Seconds. ``read`` is between two pieces of an answer: a long unstreamed answer is one long silence."""
@@ -132,7 +129,7 @@ class OpenAIUpstream:
         Raises:
             UpstreamError: of the kind that says why there is no answer.
             InvalidRequest: the body holds something JSON cannot carry.
-            ConfigurationError: there is no path for the request's dialect.
+            ConfigurationError: the request's dialect is unknown.
         """
         answer = await self._ask(request, for_fetch(request.body))
         try:
@@ -154,7 +151,7 @@ class OpenAIUpstream:
         answer = await self._ask(request, body)
         try:
             if answer.media_type == "text/event-stream":
-                events = EventFrames(answer, limit=self._max_answer_bytes)
+                events = EventFrames(answer, request.dialect, limit=self._max_answer_bytes)
                 return Stream(events, aclose=answer.aclose, record_limit=self._max_answer_bytes)
             frames = each(replay(request.dialect, body, await self._document(answer)))
             await answer.aclose()
@@ -164,11 +161,7 @@ class OpenAIUpstream:
             raise
 
     async def _ask(self, request: Request, body: Mapping[str, Any]) -> OpenAnswer:
-        path = _PATHS.get(request.dialect)
-        if path is None:
-            known = ", ".join(_PATHS)
-            raise ConfigurationError(f"{request.dialect!r} requests have no path here; known: {known}")
-        url = httpx2.URL(f"{self._url}{path}")
+        url = httpx2.URL(f"{self._url}{find_dialect(request.dialect).path}")
         content = to_json(body)
         tries = 0
         while True:

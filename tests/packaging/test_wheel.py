@@ -86,8 +86,12 @@ def test_metadata_promises_what_the_project_file_says(wheel: Path, names: list[s
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "Apache-2.0"
     assert set(metadata.get_all("Provides-Extra", [])) == {
+        "aiohttp",
         "all",
         "cli",
+        "fastapi",
+        "httpx",
+        "langchain",
         "redis",
         "semantic",
         "server",

@@ -78,12 +78,12 @@ async def test_body_that_json_cannot_carry_is_refused_before_anything_is_sent(wi
     assert raw.connections == 0
 
 
-async def test_unknown_dialect_has_no_path(wire: type[Wire]) -> None:
+async def test_unknown_dialect_is_told(wire: type[Wire]) -> None:
     async def answer(exchange: Exchange) -> None: ...
 
     async with wire.asking(answer) as (upstream, _):
-        with pytest.raises(ConfigurationError, match=r"'embeddings' requests .* known: chat\.completions"):
-            await upstream.fetch(Request(body={}, dialect="embeddings"))
+        with pytest.raises(ConfigurationError, match="unknown dialect 'telepathy'"):
+            await upstream.fetch(Request(body={}, dialect="telepathy"))
 
 
 @pytest.mark.parametrize(

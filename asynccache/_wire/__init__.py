@@ -1,0 +1,1 @@
+"""The cache as it is seen over HTTP: what every integration and the server have in common."""

@@ -1,0 +1,96 @@
+"""The cache under httpx2 clients, and so under the SDKs built on them (``openai``, ``anthropic`` …)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx2
+
+from asynccache.integrations._client import AsyncBody, Library, Shell, SyncBody
+
+if TYPE_CHECKING:
+    from asynccache._models import Scope
+    from asynccache._pipeline import CachePipeline
+
+__all__ = ["CacheTransport"]
+
+_LIMITS: Final = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
+"""Those of the SDKs' own clients."""
+
+
+class CacheTransport(httpx2.AsyncBaseTransport, httpx2.BaseTransport):
+    """Answers model calls from a pipeline; everything else passes through untouched.
+
+    ``AsyncOpenAI(http_client=httpx2.AsyncClient(transport=CacheTransport(cache)))``, and likewise
+    ``OpenAI(http_client=httpx2.Client(transport=CacheTransport(cache)))``.
+
+    A miss goes out through the inner transport just as the client made it, with its own headers, timeouts
+    and, on failure, its own errors; the pipeline's upstream, if it has one, is not asked. Whose request it is
+    follows from the server, the path and all headers that may say so (``Authorization``,
+    ``OpenAI-Organization``, ``OpenAI-Project``, ``x-api-key`` …), kept as a keyed hash: two accounts never
+    share an answer. ``Cache-Control`` and ``X-Cache-Tags`` headers of a call say what it asks of the cache;
+    the response's ``Cache-Status`` (RFC 9211) says what the cache did. What the cache cannot do, it leaves
+    to the inner transport, with one RuntimeWarning.
+
+    Args:
+        pipeline: may be open; otherwise the first call opens it, and ``aclose`` closes it. None makes a
+            ``CachePipeline()``. For a blocking client it must not be open: it lives in a thread of its own,
+            until the program ends.
+        transport: asked on a miss, and for all other calls; closed with this one. None makes the library's
+            own, which takes no proxy from the environment.
+        renew_ids: give answers that were not made for the call itself an ``id`` and a creation time of
+            their own. Default False: they keep those they were made with.
+        scope: user and namespace of all calls; a tenant in it keeps accounts apart further.
+        secret: key of the hash of accounts, 16 bytes or more. None takes one that every installation has:
+            whoever reads the store and guesses an API key could then confirm the guess.
+
+    Raises:
+        ConfigurationError: the pipeline is none, or the secret is too short.
+    """
+
+    def __init__(
+        self,
+        pipeline: CachePipeline | None = None,
+        transport: httpx2.AsyncBaseTransport | httpx2.BaseTransport | None = None,
+        *,
+        renew_ids: bool = False,
+        scope: Scope | Mapping[str, Any] | None = None,
+        secret: bytes | None = None,
+    ) -> None:
+        self._shell: Final = Shell(_LIBRARY, pipeline, transport, scope=scope, renew=renew_ids, secret=secret)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        response: httpx2.Response = await self._shell.handle(request)
+        return response
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        response: httpx2.Response = self._shell.handle_blocking(request)
+        return response
+
+    async def aclose(self) -> None:
+        """Close the inner transport, and the pipeline if a call has opened it."""
+        await self._shell.aclose()
+
+    def close(self) -> None:
+        """Close the inner transport."""
+        self._shell.close()
+
+
+class _AsyncBody(AsyncBody, httpx2.AsyncByteStream):
+    pass
+
+
+class _SyncBody(SyncBody, httpx2.SyncByteStream):
+    pass
+
+
+_LIBRARY: Final = Library(
+    request=httpx2.Request,
+    response=httpx2.Response,
+    transport=lambda: httpx2.AsyncHTTPTransport(limits=_LIMITS),
+    blocking_transport=lambda: httpx2.HTTPTransport(limits=_LIMITS),
+    body=_AsyncBody,
+    blocking_body=_SyncBody,
+    read_timeout=httpx2.ReadTimeout,
+)
