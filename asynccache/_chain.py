@@ -39,6 +39,7 @@ from asynccache.stages import (
     Leased,
     MissHandler,
     Normalize,
+    PromptShaper,
     SemanticLookup,
     SingleFlight,
     StaleIfError,
@@ -109,6 +110,7 @@ def assembled(
     abandoned: Literal["close", "finish"],
     max_request_bytes: int,
     consistency: Consistency,
+    shaper: PromptShaper | None,
     clock: Clock,
 ) -> Assembled:
     """The parts that a pipeline's arguments ask for; see ``CachePipeline``. Opens nothing.
@@ -134,6 +136,8 @@ def assembled(
     if stages is not None:
         if deciding.decision not in (None, "promise"):  # the latter is what nobody has asked for
             raise ConfigurationError("decision: with stages=[…] it goes into Validate(decision=…)")
+        if shaper is not None:
+            raise ConfigurationError("shaper: with stages=[…] it goes before Normalize()")
         return Assembled(store, normalize.keyring, checked(stages), None)
     assert store is not None  # noqa: S101  (see above)
     answering = None
@@ -161,6 +165,7 @@ def assembled(
         abandoned=abandoned,
         semantic=tier if isinstance(tier, Semantic) else None,
         consistency=consistency,
+        shaper=shaper,
     )
     return Assembled(store, normalize.keyring, chain, tier)
 
@@ -200,6 +205,7 @@ def standard(
     abandoned: Literal["close", "finish"],
     semantic: Semantic | None = None,
     consistency: Consistency = "eventual",
+    shaper: PromptShaper | None = None,
 ) -> Chain:
     """The standard chain.
 
@@ -207,7 +213,7 @@ def standard(
     flight, so that an answer is stored once and whoever asked for it may leave meanwhile. The last
     miss-handler answers when a failure of the cache kept all others from it.
 
-    There is no short way where every hit is to be confirmed.
+    There is no short way where every hit is to be confirmed, nor where requests are shaped first.
     """
     find_dialect("chat.completions")  # imported now, rather than while the first caller waits
     asking = MissHandler(upstream)
@@ -247,10 +253,11 @@ def standard(
         inner = (Leased(*inner, flights=backend),)
     flight = SingleFlight(*inner, abandoned=abandoned, near=twins, feed=backend)
     express: Express | None = None
-    if isinstance(backend, Instant) and consistency == "eventual":
+    if isinstance(backend, Instant) and consistency == "eventual" and shaper is None:
         express = Express(normalize.keyring, backend, ENTRY_CHECKS)
+    shaping = () if shaper is None else (shaper,)
     return Chain(
-        (normalize, exact, validate, *near, *behind, StaleIfError(flight), asking),
+        (*shaping, normalize, exact, validate, *near, *behind, StaleIfError(flight), asking),
         express,
         (normalize, *near) if near else (),
     )

@@ -33,6 +33,7 @@ from asynccache._protocols import AnswerEquivalence, Backend, Check, Clock, Deci
 from asynccache._requests import ControlLike, Requests, ScopeLike
 from asynccache._stats import Stats
 from asynccache._turn import LoopTurn
+from asynccache.stages.shape import PromptShaper
 from asynccache.stages.threshold import LEAST
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class CachePipeline:
             replaced or removed before the request came, for a round trip to the store on every hit; when
             that fails, the upstream is asked. A request may say otherwise (``control.consistency``). With a
             store that no feed tells of, it makes no difference.
+        shaper: brings requests into the order in which the upstream's prefix cache can know them.
         clock: time, for tests.
 
     Raises:
@@ -149,6 +151,7 @@ class CachePipeline:
         abandoned: Literal["close", "finish"] = "close",
         max_request_bytes: int = 16 * 2**20,
         consistency: Consistency = "eventual",
+        shaper: PromptShaper | None = None,
         clock: Clock | None = None,
     ) -> None:
         clock = SystemClock() if clock is None else clock
@@ -175,8 +178,10 @@ class CachePipeline:
             abandoned=abandoned,
             max_request_bytes=max_request_bytes,
             consistency=consistency,
+            shaper=shaper,
             clock=clock,
         )
+        self._shaper: Final = shaper
         self._backend: Final = parts.backend
         self._keyring: Final = parts.keyring
         self._chain: Final = parts.chain
@@ -400,6 +405,8 @@ class CachePipeline:
                 raise ConfigurationError(f"backend: {type(backend).__name__} does not find entries by tag")
             return await backend.delete_tagged(tags)
         asked = self._requests(request, scope, control)
+        if self._shaper is not None:
+            asked = self._shaper.shaped(asked)
         key = self._keyring.fingerprint(asked).key
         entry = await backend.get(key)
         alias = None if entry is None else entry.alias

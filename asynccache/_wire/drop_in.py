@@ -35,6 +35,9 @@ _REMADE: Final = frozenset(
 """Headers of a response that tell of the bytes as they came, decoded since."""
 
 
+_OURS: Final = frozenset({"age", "cache-status", "content-type"})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """A request as the client would send it.
@@ -157,8 +160,11 @@ def _as_received(made: Answer, received: Received | None) -> Answer:
     """With the headers that came with it, where it is this call's own answer."""
     if received is None:
         return made
-    ours = [(name, value) for name, value in made.headers if name in {"cache-status", "age"}]
-    return Answer(received.status, [*_kept(received.headers), *ours], made.body)
+    # A server that answers a stream with a whole document is read as a stream all the same.
+    names = {"cache-status", "age"} if received.body is None or isinstance(made.body, bytes) else _OURS
+    ours = [(name, value) for name, value in made.headers if name in names]
+    kept = [(name, value) for name, value in _kept(received.headers) if name.lower() not in names]
+    return Answer(received.status, [*kept, *ours], made.body)
 
 
 def _verbatim(received: Received) -> Answer:

@@ -12,7 +12,9 @@ from asynccache.stages.leased import Leased
 from asynccache.stages.lookup import ExactLookup
 from asynccache.stages.miss import MissHandler
 from asynccache.stages.normalize import Normalize
+from asynccache.stages.prefix_watch import PrefixBreak, PrefixWatch
 from asynccache.stages.semantic import SemanticLookup
+from asynccache.stages.shape import PromptShaper
 from asynccache.stages.single_flight import SingleFlight
 from asynccache.stages.stale import StaleIfError
 from asynccache.stages.threshold import Threshold
@@ -27,6 +29,9 @@ __all__ = [
     "Leased",
     "MissHandler",
     "Normalize",
+    "PrefixBreak",
+    "PrefixWatch",
+    "PromptShaper",
     "SemanticLookup",
     "SingleFlight",
     "StaleIfError",

@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 from asynccache._errors import ConfigurationError
 from asynccache.upstreams.function import CallableUpstream, is_async_callable
+from asynccache.upstreams.prefix_router import PrefixRouter, prefix_key
 
 if TYPE_CHECKING:
     from asynccache._protocols import Upstream
     from asynccache.upstreams.openai import OpenAIUpstream
+    from asynccache.upstreams.vllm import VLLMUpstream
 
-__all__ = ["CallableUpstream", "OpenAIUpstream", "as_upstream"]
+__all__ = [
+    "CallableUpstream",
+    "OpenAIUpstream",
+    "PrefixRouter",
+    "VLLMUpstream",
+    "as_upstream",
+    "prefix_key",
+]
 
 
 def __getattr__(name: str) -> object:
@@ -23,6 +32,10 @@ def __getattr__(name: str) -> object:
         from asynccache.upstreams.openai import OpenAIUpstream
 
         return OpenAIUpstream
+    if name == "VLLMUpstream":
+        from asynccache.upstreams.vllm import VLLMUpstream
+
+        return VLLMUpstream
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

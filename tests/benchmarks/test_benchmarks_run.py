@@ -17,6 +17,7 @@ EVERY_STORE = ("asynccache memory", "asynccache sqlite", "asynccache sqlite, col
 OURS = {
     "bench_embedding.py": ("asynccache",),
     "bench_exact_hit.py": EVERY_STORE,
+    "bench_prefix.py": ("as written", "tools sorted, time moved", "PrefixRouter"),
     "bench_redis.py": (
         *("asynccache redis", "asynccache redis, memory before it", "asynccache memory"),
         *("asynccache redis, pipeline", "asynccache redis, memory before it, pipeline"),

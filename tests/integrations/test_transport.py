@@ -210,6 +210,16 @@ async def test_body_that_is_refused_at_our_door_is_the_servers_to_refuse() -> No
         assert server.stats.refused == 1
 
 
+async def test_whole_answer_to_a_stream_is_read_as_one() -> None:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.send(Wire.whole(200, ANSWER))
+
+    async with Wire.server(answer) as server, client(server.base_url, CacheTransport(cache())) as own:
+        for _ in range(2):
+            assert await text_of(await own.chat.completions.create(**asked("q"), stream=True)) == "a"
+        assert len(server.requests) == 1
+
+
 async def test_server_that_cannot_be_reached_is_the_clients_own_error() -> None:
     async with client("http://127.0.0.1:9/v1", CacheTransport(cache())) as own:
         with pytest.raises(openai.APIConnectionError) as raised:
