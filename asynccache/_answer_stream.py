@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import orjson
 
 from asynccache._models import Chunk, Response, Source
-from asynccache._outcome import Outcome
+from asynccache._outcome import Outcome, addressed
 from asynccache._registry import find_dialect
 from asynccache._stream import Stream
 
@@ -44,6 +45,7 @@ class AnswerStream:
         self._exchange: Exchange | None = None
         self._frames: AsyncIterator[bytes] | None = None
         self._stored: Iterator[bytes] | None = None  # the frames of an answer that is here already
+        self._address: Callable[[bytes], bytes] | None = None  # for frames that another request is sent too
         self._read: list[bytes] = []
         self._complete = False
         self._broken: Exception | None = None  # why reading cannot go on
@@ -54,10 +56,14 @@ class AnswerStream:
         self._entered_before = True
         exchange = await self._walk()
         answer = exchange.answer
+        dialect = find_dialect(exchange.request.dialect)
         if isinstance(answer, Stream):
             self._frames = answer
+            if dialect.repeats and exchange.source is not Source.UPSTREAM:
+                self._address = partial(dialect.addressed, exchange.request.body)
         elif isinstance(answer, Response):
-            dialect = find_dialect(exchange.request.dialect)
+            answer = addressed(exchange, answer)
+            exchange = exchange._replace(answer=answer)
             self._stored = iter(dialect.replay(exchange.request.body, answer))
             self._frames = _each(self._stored)
         self._exchange = exchange
@@ -97,6 +103,8 @@ class AnswerStream:
             # A stream cancelled in the middle is closed; reading on must not look like its end.
             self._broken = RuntimeError("reading was cancelled, which closes the stream")
             raise
+        if self._address is not None:
+            frame = self._address(frame)
         self._read.append(frame)
         if self._turn.due():
             await asyncio.sleep(0)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 
-from asynccache._models import Saved, Source
+from asynccache._models import Response, Saved, Source
 from asynccache._registry import find_dialect
 
 if TYPE_CHECKING:
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from asynccache._exchange import Exchange
     from asynccache._judging import Judgement
-    from asynccache._models import Candidate, Entry, Request, Response
+    from asynccache._models import Candidate, Entry, Request
 
-__all__ = ["Outcome", "Prices"]
+__all__ = ["Outcome", "Prices", "addressed"]
 
 Prices: TypeAlias = "Mapping[str, tuple[float, float]]"
 """Per million prompt tokens and per million completion tokens, by model; any currency."""
@@ -32,6 +32,18 @@ def _saved_by(entry: Entry | None, model: object, prices: Prices) -> Saved:
     if price is not None:
         money = (cost.prompt_tokens * price[0] + cost.completion_tokens * price[1]) / 1_000_000
     return Saved(cost.prompt_tokens + cost.completion_tokens, cost.seconds, money)
+
+
+def addressed(exchange: Exchange, response: Response) -> Response:
+    """The answer to an exchange, as if it had been made for this very request; see ``Dialect.addressed``."""
+    if exchange.source is Source.UPSTREAM:
+        return response
+    request = exchange.request
+    dialect = find_dialect(request.dialect)
+    if not dialect.repeats:
+        return response
+    frames = tuple([dialect.addressed(request.body, frame) for frame in response.frames])
+    return Response(dialect.addressed(request.body, response.body), frames)
 
 
 class Outcome:

@@ -28,7 +28,7 @@ from asynccache._events import SemanticTierChanged
 from asynccache._exchange import Exchange
 from asynccache._lifespan import entered
 from asynccache._models import Consistency, Control, Mode, Request, Response, Scope
-from asynccache._outcome import Outcome, Prices
+from asynccache._outcome import Outcome, Prices, addressed
 from asynccache._protocols import AnswerEquivalence, Backend, Check, Clock, Decision, Hook, Stage, Taggable
 from asynccache._requests import ControlLike, Requests, ScopeLike
 from asynccache._stats import Stats
@@ -308,7 +308,7 @@ class CachePipeline:
         exchange = await self._walk(request, "fetch")
         answer = exchange.answer
         if isinstance(answer, Response):
-            outcome = Outcome(exchange, answer, self._prices)
+            outcome = Outcome(exchange, addressed(exchange, answer), self._prices)
         else:
             async with AnswerStream(lambda: _ready(exchange), self._outcome, self._turn) as stream:
                 outcome = await stream.collect()

@@ -591,6 +591,8 @@ class Dialect(Protocol):
     """Where requests go, below the base URL: ``"/chat/completions"``."""
     closing: bytes
     """What follows the last event of a stream on the wire; empty where nothing does."""
+    repeats: bool
+    """Whether answers repeat fields that are not in the key: ``addressed`` is called only then."""
 
     def check(self, body: Mapping[str, Any]) -> None:
         """Raise InvalidRequest, naming the field, for a body no upstream of this protocol could take."""
@@ -637,6 +639,10 @@ class Dialect(Protocol):
 
     def event(self, frame: bytes) -> bytes:
         """A frame as it goes over the wire: one server-sent event."""
+        ...
+
+    def addressed(self, body: Mapping[str, Any], payload: bytes) -> bytes:
+        """A document or frame made for another request, with what it repeats of that one as in ``body``."""
         ...
 
     def renewed(self, payload: bytes, *, token: str, now: int) -> bytes:

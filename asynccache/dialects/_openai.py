@@ -7,7 +7,7 @@ from typing import Final
 
 import orjson
 
-__all__ = ["DONE", "failure", "renewed"]
+__all__ = ["DONE", "event", "failure", "renewed"]
 
 DONE: Final = b"data: [DONE]\n\n"
 
@@ -20,6 +20,13 @@ _TYPES: Final = {
     422: "invalid_request_error",
     429: "rate_limit_error",
 }
+
+
+def event(frame: bytes) -> bytes:
+    """A server-sent event without a name; see ``Dialect.event``."""
+    if b"\n" in frame:  # JSON written over several lines
+        frame = frame.replace(b"\n", b"\ndata: ")
+    return b"data: %b\n\n" % frame
 
 
 def renewed(payload: bytes, *, prefix: str, token: str, now: int) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-__all__ = ["ENDS", "ResponsesProgress", "assemble", "event", "renewed", "streamed_items"]
+__all__ = ["ENDS", "ResponsesProgress", "addressed", "assemble", "event", "renewed", "streamed_items"]
 
 ENDS: Final = frozenset({"response.completed", "response.failed", "response.incomplete"})
 """The types of the events that end a response; each holds the whole of it."""
@@ -19,6 +19,15 @@ _OF_THE_ASKER: Final[Mapping[str, Any]] = {
     "user": None,
 }
 """Neutral fields of a request that the response repeats, and what they are when none was given."""
+
+
+def _object(frame: bytes) -> dict[str, Any]:
+    """Empty for what is none: an upstream's broken event is passed on as it came."""
+    try:
+        parsed = orjson.loads(frame)
+    except orjson.JSONDecodeError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
 
 
 class ResponsesProgress:
@@ -72,14 +81,15 @@ def streamed_items(events: Sequence[dict[str, Any]]) -> list[Any]:
 
 def event(frame: bytes) -> bytes:
     """One server-sent event, named by the frame's type; see ``Dialect.event``."""
-    parsed = orjson.loads(frame)
+    parsed = _object(frame)
     kind = parsed.get("type")
     error = parsed.get("error")
     if not isinstance(kind, str) and error is not None:
         kind, frame = "error", orjson.dumps(_error_event(error))
+    data = frame.replace(b"\n", b"\ndata: ")  # JSON written over several lines
     if not isinstance(kind, str):
-        return b"data: %b\n\n" % frame
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), frame)
+        return b"data: %b\n\n" % data
+    return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
 
 
 def _error_event(error: Any) -> dict[str, Any]:
@@ -97,17 +107,40 @@ def _error_event(error: Any) -> dict[str, Any]:
 
 
 def renewed(payload: bytes, *, token: str, now: int) -> bytes:
-    """A response, or an event that holds one, as if made now for nobody known; see ``Dialect.renewed``."""
+    """A response, or an event that holds one, as if made now; see ``Dialect.renewed``."""
     parsed = orjson.loads(payload)
-    document = parsed.get("response") if "type" in parsed else parsed
-    if not isinstance(document, dict):
+    document = _response(parsed)
+    if document is None:
         return payload
     if "id" in document and document.get("store") is not True:
         document["id"] = f"resp_{token}"
     for name in ("created_at", "completed_at"):
         if document.get(name) is not None:
             document[name] = now
-    for name, nothing in _OF_THE_ASKER.items():
-        if document.get(name):
-            document[name] = nothing
     return orjson.dumps(parsed)
+
+
+def addressed(body: Mapping[str, Any], payload: bytes) -> bytes:
+    """A response, or an event that holds one, as if made for ``body``; see ``Dialect.addressed``."""
+    parsed = orjson.loads(payload)
+    document = _response(parsed)
+    if document is None:
+        return payload
+    repeated = {
+        name: body.get(name) or nothing
+        for name, nothing in _OF_THE_ASKER.items()
+        if document.get(name) or (name in document and body.get(name))
+    }
+    if all(document[name] == value for name, value in repeated.items()):
+        return payload
+    return orjson.dumps(
+        {**parsed, "response": {**document, **repeated}} if document is not parsed else {**parsed, **repeated}
+    )
+
+
+def _response(parsed: Any) -> dict[str, Any] | None:
+    """The response that a document is or an event holds."""
+    if not isinstance(parsed, dict):
+        return None
+    found = parsed.get("response") if "type" in parsed else parsed
+    return found if isinstance(found, dict) else None

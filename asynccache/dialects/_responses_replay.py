@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 
@@ -37,7 +37,8 @@ _PART_TEXTS: Final = {
 }
 """The same for the parts of a content."""
 
-_Event = tuple[str, dict[str, Any]]
+_Event: TypeAlias = "tuple[str, dict[str, Any]]"
+"""The type of an event, without its ``response.``, and its other fields."""
 
 
 def replay(response: Response) -> Iterable[bytes]:

@@ -17,7 +17,7 @@ from asynccache.dialects._chat_replay import replay
 from asynccache.dialects._chat_verdict import verdict
 from asynccache.dialects._choices_progress import ChoicesProgress
 from asynccache.dialects._choices_replay import replayable
-from asynccache.dialects._openai import DONE, failure, renewed
+from asynccache.dialects._openai import DONE, event, failure, renewed
 from asynccache.dialects._usage import cost
 from asynccache.dialects._vllm import bypass
 
@@ -34,6 +34,7 @@ class ChatCompletions:
     name: str = "chat.completions"
     path: str = "/chat/completions"
     closing: bytes = DONE
+    repeats: bool = False
 
     def check(self, body: Mapping[str, Any]) -> None:
         """Refuse a body that no upstream of this protocol could take.
@@ -112,7 +113,12 @@ class ChatCompletions:
 
     def event(self, frame: bytes) -> bytes:
         """``data:`` and the frame."""
-        return b"data: %b\n\n" % frame
+        return event(frame)
+
+    def addressed(self, body: Mapping[str, Any], payload: bytes) -> bytes:
+        """The very payload: nothing in it tells of the request."""
+        del body
+        return payload
 
     def renewed(self, payload: bytes, *, token: str, now: int) -> bytes:
         """With a new ``id`` and ``created``."""

@@ -13,7 +13,7 @@ from asynccache.dialects._completions_check import check
 from asynccache.dialects._completions_chunks import assemble, chunks
 from asynccache.dialects._completions_identity import identity
 from asynccache.dialects._completions_verdict import verdict
-from asynccache.dialects._openai import DONE, failure, renewed
+from asynccache.dialects._openai import DONE, event, failure, renewed
 from asynccache.dialects._usage import cost
 from asynccache.dialects._vllm import bypass
 
@@ -30,6 +30,7 @@ class Completions:
     name: str = "completions"
     path: str = "/completions"
     closing: bytes = DONE
+    repeats: bool = False
 
     def check(self, body: Mapping[str, Any]) -> None:
         """Refuse a body that no upstream of this protocol could take.
@@ -108,7 +109,12 @@ class Completions:
 
     def event(self, frame: bytes) -> bytes:
         """``data:`` and the frame."""
-        return b"data: %b\n\n" % frame
+        return event(frame)
+
+    def addressed(self, body: Mapping[str, Any], payload: bytes) -> bytes:
+        """The very payload: nothing in it tells of the request."""
+        del body
+        return payload
 
     def renewed(self, payload: bytes, *, token: str, now: int) -> bytes:
         """With a new ``id`` and ``created``."""

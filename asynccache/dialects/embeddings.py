@@ -10,7 +10,7 @@ from asynccache.dialects._embeddings_check import NOT_STREAMED, check
 from asynccache.dialects._embeddings_divide import distribute, divide, join, merge
 from asynccache.dialects._embeddings_identity import identity
 from asynccache.dialects._embeddings_verdict import verdict
-from asynccache.dialects._openai import failure, renewed
+from asynccache.dialects._openai import event, failure, renewed
 from asynccache.dialects._usage import cost
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Embeddings:
     name: str = "embeddings"
     path: str = "/embeddings"
     closing: bytes = b""
+    repeats: bool = False
 
     def check(self, body: Mapping[str, Any]) -> None:
         """Refuse a body that no upstream of this protocol could take, and one that wants a stream.
@@ -93,7 +94,12 @@ class Embeddings:
 
     def event(self, frame: bytes) -> bytes:
         """``data:`` and the frame; of use for errors only."""
-        return b"data: %b\n\n" % frame
+        return event(frame)
+
+    def addressed(self, body: Mapping[str, Any], payload: bytes) -> bytes:
+        """The very payload: nothing in it tells of the request."""
+        del body
+        return payload
 
     def renewed(self, payload: bytes, *, token: str, now: int) -> bytes:
         """With a new ``id`` and ``created``, where it has them: vLLM's answers do."""

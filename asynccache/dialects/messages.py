@@ -40,6 +40,7 @@ class Messages:
     name: str = "messages"
     path: str = "/messages"
     closing: bytes = b""
+    repeats: bool = False
 
     def check(self, body: Mapping[str, Any]) -> None:
         """Refuse a body that no upstream of this protocol could take.
@@ -133,6 +134,11 @@ class Messages:
     def event(self, frame: bytes) -> bytes:
         """``event:`` and the frame's type, ``data:`` and the frame."""
         return event(frame)
+
+    def addressed(self, body: Mapping[str, Any], payload: bytes) -> bytes:
+        """The very payload: nothing in it tells of the request."""
+        del body
+        return payload
 
     def renewed(self, payload: bytes, *, token: str, now: int) -> bytes:  # noqa: ARG002  (it has no place)
         """With a new ``id``; the protocol tells no creation time."""

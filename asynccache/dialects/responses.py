@@ -12,7 +12,7 @@ import orjson
 from asynccache._models import Cost, History, Response
 from asynccache.dialects._openai import failure
 from asynccache.dialects._responses_check import check
-from asynccache.dialects._responses_events import ResponsesProgress, assemble, event, renewed
+from asynccache.dialects._responses_events import ResponsesProgress, addressed, assemble, event, renewed
 from asynccache.dialects._responses_identity import identity
 from asynccache.dialects._responses_output import acts, message_texts
 from asynccache.dialects._responses_question import split
@@ -33,6 +33,7 @@ class Responses:
     name: str = "responses"
     path: str = "/responses"
     closing: bytes = b""
+    repeats: bool = True
 
     def check(self, body: Mapping[str, Any]) -> None:
         """Refuse a body that no upstream of this protocol could take.
@@ -122,8 +123,12 @@ class Responses:
         """
         return event(frame)
 
+    def addressed(self, body: Mapping[str, Any], payload: bytes) -> bytes:
+        """With the ``metadata``, ``user``, ``safety_identifier`` and ``prompt_cache_key`` of this request."""
+        return addressed(body, payload)
+
     def renewed(self, payload: bytes, *, token: str, now: int) -> bytes:
-        """With a new id and new times, and without what the response repeats of who asked first.
+        """With a new id and new times.
 
         The id stays where the response says that the server keeps it (``"store": true``): by that id it
         is continued and retrieved. The ids of output items stay.

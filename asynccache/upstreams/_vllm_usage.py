@@ -29,7 +29,7 @@ class Usage(NamedTuple):
 
 
 def usage_of(document: bytes | None) -> Usage:
-    """Read the usage of an answer, or of a frame: of chat and text completions and of responses.
+    """Read the usage of an answer, or of a frame that holds one, in each of the protocols.
 
     ``cached_tokens`` is None where the server was not told to count them (vLLM does with
     ``--enable-prompt-tokens-details``): that is not zero.
@@ -38,7 +38,12 @@ def usage_of(document: bytes | None) -> Usage:
         parsed = orjson.loads(document or b"")
     except orjson.JSONDecodeError:
         return Usage()
-    usage = _part(parsed, "usage") or _part(_part(parsed, "response"), "usage")
+    holders = (parsed, _part(parsed, "response"), _part(parsed, "message"))
+    usage = next((found for each in holders if (found := _part(each, "usage"))), None)
+    cached = _count(usage, "cache_read_input_tokens")
+    if cached is not None:  # messages: the three kinds of input tokens are told apart
+        created = _count(usage, "cache_creation_input_tokens")
+        return Usage((_count(usage, "input_tokens") or 0) + cached + (created or 0), cached, created)
     details = _part(usage, "prompt_tokens_details") or _part(usage, "input_tokens_details")
     tokens = _count(usage, "prompt_tokens")
     return Usage(

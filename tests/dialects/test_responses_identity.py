@@ -116,6 +116,7 @@ def test_the_white_space_that_ends_a_final_assistant_message_counts() -> None:
 def test_the_text_between_two_parts_keeps_its_white_space() -> None:
     first, second = {"type": "input_text", "text": "a "}, {"type": "input_text", "text": "b"}
     assert spelled(message([first, second])) != spelled(message([{**first, "text": "a"}, second]))
+    assert spelled(message([first, second])) != spelled(message([first, {**second, "text": " b"}]))
 
 
 def test_the_instructions_are_one_text_however_they_are_spelled() -> None:

@@ -122,6 +122,10 @@ def test_a_shorter_history_forgets_what_was_said_before(history: Any) -> None:
     assert split([say("system", "s"), say("user", "a"), say("assistant", "b"), last])[0] != context
 
 
+def test_no_two_history_modes_share_a_context() -> None:
+    assert len({split("why?", history)[0] for history in ("equal", "ignore", 1, 2)}) == 4
+
+
 def test_a_history_cut_within_the_work_of_tools_leaves_no_question() -> None:
     items = [say("user", "f?"), CALL, RESULT, say("assistant", "1"), say("user", "why?")]
     assert split(items, 1)[1] == "why?"

@@ -118,8 +118,8 @@ def items(body: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def hints(body: dict[str, Any]) -> Any:
-    options = {**body.get("prompt_cache_options", {})}
-    return {name: value for name, value in options.items() if name not in ("mode", "ttl")}
+    options = body.get("prompt_cache_options", {})
+    return options and {name: value for name, value in options.items() if name not in ("mode", "ttl")}
 
 
 def same_request(left: dict[str, Any], right: dict[str, Any]) -> bool:

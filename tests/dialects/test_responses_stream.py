@@ -247,6 +247,12 @@ def test_frames_without_a_final_response_cannot_be_assembled(frames: tuple[Any, 
         assembled(*frames)
 
 
+def test_items_are_put_in_the_order_of_their_places() -> None:
+    done = [{"type": "response.output_item.done", "output_index": n, "item": {"id": n}} for n in (2, 0, 1)]
+    end = {"type": "response.completed", "response": {"output": []}}
+    assert assembled(*done, end) == {"output": [{"id": 0}, {"id": 1}, {"id": 2}]}
+
+
 @pytest.mark.parametrize("kind", ["completed", "incomplete", "failed"])
 def test_each_final_event_ends_the_answer(kind: str) -> None:
     progress = RESPONSES.progress()
@@ -264,6 +270,7 @@ def test_an_event_is_named_by_its_type() -> None:
     frame = b'{"type":"response.created","response":{}}'
     assert RESPONSES.event(frame) == b"event: response.created\ndata: " + frame + b"\n\n"
     assert RESPONSES.event(b'{"a":1}') == b'data: {"a":1}\n\n'
+    assert RESPONSES.event(b'{"type":\n"x"}') == b'event: x\ndata: {"type":\ndata: "x"}\n\n'
 
 
 @pytest.mark.parametrize("field", [None, "input"])
@@ -313,18 +320,24 @@ def test_a_response_that_the_server_keeps_stays_known_by_its_id() -> None:
     assert renewed({**WHOLE, "store": False})["id"] == f"resp_{TOKEN}"
 
 
-def test_a_renewed_response_does_not_tell_who_asked_first() -> None:
+def test_an_addressed_response_tells_of_its_own_request_alone() -> None:
     of_another = {
         "user": "u",
         "safety_identifier": "s",
         "prompt_cache_key": "k",
         "metadata": {"ticket": "7"},
     }
-    fresh = renewed({**WHOLE, **of_another})
-    assert {name: fresh[name] for name in of_another} == {
-        "user": None,
-        "safety_identifier": None,
-        "prompt_cache_key": None,
-        "metadata": {},
-    }
-    assert "user" not in renewed(WHOLE)
+    stored = orjson.dumps({**WHOLE, **of_another})
+    dialect = Responses()
+    for payload in (stored, orjson.dumps({"type": "response.completed", "response": orjson.loads(stored)})):
+        for asked, told in (
+            ({}, {"user": None, "safety_identifier": None, "prompt_cache_key": None, "metadata": {}}),
+            ({"user": "me", "metadata": {"a": "1"}}, {"user": "me", "metadata": {"a": "1"}}),
+        ):
+            made = orjson.loads(dialect.addressed(asked, payload))
+            response = made.get("response", made)
+            assert {name: response[name] for name in told} == told
+            assert response["safety_identifier"] is None
+        assert dialect.addressed(of_another, payload) == payload
+    for frame in (b'{"type":"response.output_text.delta","delta":"u"}', orjson.dumps(WHOLE), b"[1]"):
+        assert dialect.addressed({}, frame) == frame

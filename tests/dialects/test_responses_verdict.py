@@ -175,6 +175,21 @@ def test_a_stream_that_does_not_bear_out_its_end_is_not_stored(frames: list[Any]
     assert verdict(document(HELLO), *frames) == reason
 
 
+@pytest.mark.parametrize(
+    ("streamed", "final"),
+    [
+        (CALL, {**CALL, "arguments": '{"x":2}'}),
+        (CALL, {**CALL, "name": "g"}),
+        (CUSTOM, {**CUSTOM, "input": "other text"}),
+        (CUSTOM, {**CUSTOM, "name": "g"}),
+        (REFUSAL, {**HELLO, "content": [{"type": "refusal", "refusal": "never"}]}),
+    ],
+)
+def test_a_call_or_refusal_that_ends_up_as_another_is_not_stored(streamed: Any, final: Any) -> None:
+    reason = "the final output is not what was streamed"
+    assert verdict(document(final), done(streamed), COMPLETED) == reason
+
+
 @pytest.mark.parametrize("item", [HELLO, {**HELLO, "id": "msg_2"}, {**HELLO, "status": None}])
 def test_a_streamed_item_may_carry_other_ids_than_the_final_one(item: Any) -> None:
     assert verdict(document(HELLO), done(item), COMPLETED) is None
