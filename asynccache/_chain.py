@@ -34,6 +34,7 @@ from asynccache.index import BackendIndex
 from asynccache.stages import (
     ENTRY_CHECKS,
     Audit,
+    Divided,
     ExactLookup,
     Learn,
     Leased,
@@ -249,6 +250,7 @@ def standard(
             behind = (*behind, audit)
             inner = (*inner, Learn(decision, judge))
         twins = decision if isinstance(decision, Comparing) else None
+    divided = Divided(backend, normalize=normalize, asking=asking, write=inner[1])
     if isinstance(backend, Flights):
         inner = (Leased(*inner, flights=backend),)
     flight = SingleFlight(*inner, abandoned=abandoned, near=twins, feed=backend)
@@ -257,7 +259,7 @@ def standard(
         express = Express(normalize.keyring, backend, ENTRY_CHECKS)
     shaping = () if shaper is None else (shaper,)
     return Chain(
-        (*shaping, normalize, exact, validate, *near, *behind, StaleIfError(flight), asking),
+        (*shaping, normalize, divided, exact, validate, *near, *behind, StaleIfError(flight), asking),
         express,
         (normalize, *near) if near else (),
     )

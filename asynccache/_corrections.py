@@ -8,13 +8,16 @@ from asynccache._models import Source
 from asynccache._protocols import Learning
 
 if TYPE_CHECKING:
+    from asynccache._keys import Keyring
     from asynccache._outcome import Outcome
     from asynccache._protocols import Backend, Decision
 
 __all__ = ["correct"]
 
 
-async def correct(outcome: Outcome, backend: Backend, decision: Decision | None, *, same: bool) -> bool:
+async def correct(
+    outcome: Outcome, backend: Backend, decision: Decision | None, keyring: Keyring, *, same: bool
+) -> bool:
     """Learn that an answer was right or wrong, and forget what must not be served again.
 
     Returns:
@@ -38,7 +41,7 @@ async def correct(outcome: Outcome, backend: Backend, decision: Decision | None,
         return True
     if same or not request.key:
         return False
-    return await backend.delete([request.key]) > 0
+    return await backend.delete([request.key, *keyring.keys(request)[1:]]) > 0
 
 
 async def _forget_alias(backend: Backend, key: bytes) -> None:

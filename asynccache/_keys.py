@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from math import isfinite
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 import orjson
 
 from asynccache._errors import ConfigurationError, InvalidRequest
+from asynccache._protocols import Divisible
 from asynccache._registry import find_dialect
 
 if TYPE_CHECKING:
@@ -173,6 +175,18 @@ class Keyring:
         if not has_null and len(raw) <= _MEMO_SPELLING:
             self._remember(spelling, made)
         return made
+
+    def keys(self, request: Request) -> list[bytes]:
+        """The keys under which answers to it are stored: its own, then those of its parts (``Divisible``).
+
+        Raises as ``fingerprint``.
+        """
+        own = self.fingerprint(request).key
+        dialect = find_dialect(request.dialect)
+        if not isinstance(dialect, Divisible):
+            return [own]
+        bodies = dialect.divide(orjson.loads(to_json(request.body))) or ()
+        return [own, *[self.fingerprint(replace(request, body=body)).key for body in bodies]]
 
     def defer(self, request: Request) -> Callable[[], Fingerprint] | None:
         """For a large body, a function that makes its fingerprint in any thread; None for others.

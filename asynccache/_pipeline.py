@@ -383,8 +383,8 @@ class CachePipeline:
     ) -> int:
         """Forget the answer to a request (or chat-completions body), or every entry carrying a tag.
 
-        With a semantic tier, the answers to near questions that would be served in its place are
-        forgotten with it.
+        Of a request with several inputs (embeddings), the answer to each is forgotten. With a semantic tier,
+        the answers to near questions that would be served in its place are forgotten with it.
 
         Answers that this pipeline's upstream is making at this moment are neither stored nor shared with
         later requests. Those that other pipelines on the same store are making are not stored either, where
@@ -407,10 +407,10 @@ class CachePipeline:
         asked = self._requests(request, scope, control)
         if self._shaper is not None:
             asked = self._shaper.shaped(asked)
-        key = self._keyring.fingerprint(asked).key
-        entry = await backend.get(key)
+        keys = self._keyring.keys(asked)
+        entry = await backend.get(keys[0])
         alias = None if entry is None else entry.alias
-        removed = await backend.delete([key] if alias is None else [key, alias.of])
+        removed = await backend.delete(keys if alias is None else [*keys, alias.of])
         for _ in range(MOST_TWINS if self._chain.semantic else 0):
             exchange = Exchange(asked, "fetch", self._driver, self._driver.clock.monotonic())
             twin = (await self._driver.run(exchange, self._chain.semantic)).accepted
@@ -433,7 +433,7 @@ class CachePipeline:
         Raises:
             BackendError: the store could not be changed.
         """
-        return await correct(outcome, self._store(), self._decision(), same=False)
+        return await correct(outcome, self._store(), self._decision(), self._keyring, same=False)
 
     async def accept(self, outcome: Outcome, /) -> bool:
         """Say that an answer was right.
@@ -447,7 +447,7 @@ class CachePipeline:
         Raises:
             BackendError: the store could not be changed.
         """
-        return await correct(outcome, self._store(), self._decision(), same=True)
+        return await correct(outcome, self._store(), self._decision(), self._keyring, same=True)
 
     def _decision(self) -> Decision | None:
         return self._semantic.deciding.decision if isinstance(self._semantic, Semantic) else None

@@ -7,6 +7,7 @@ if __name__ != "asynccache.stages":
 
 from asynccache.stages.alias import WriteAlias
 from asynccache.stages.audit import Audit
+from asynccache.stages.divided import Divided
 from asynccache.stages.learn import Learn
 from asynccache.stages.leased import Leased
 from asynccache.stages.lookup import ExactLookup
@@ -24,6 +25,7 @@ from asynccache.stages.write import Write
 __all__ = [
     "ENTRY_CHECKS",
     "Audit",
+    "Divided",
     "ExactLookup",
     "Learn",
     "Leased",

@@ -37,8 +37,8 @@ class Batch:
         """When the upstream was asked for some of them; None when it was not."""
         self.as_it_came: Response | None = None
         """The upstream's answer to the whole when it cannot be told apart."""
-        self.source: Source = Source.EXACT
-        """Of an answer that was stored as a whole: STALE when some of it is too old."""
+        self.stale = False
+        """Whether some of it is too old and only stands in."""
         self.reasons: Final[dict[str, None]] = {}
         """Why stored answers were refused, or answers not stored: each once, in order."""
 
@@ -71,18 +71,20 @@ class Batch:
 
     def stand_in(self) -> bool:
         """Answer what is missing with what was refused for its age alone, if all of it may be; whether."""
-        found = {place: self.parts[place].notes.get(STALE) for place in self.missing}
-        if not all(isinstance(candidate, Candidate) for candidate in found.values()):
+        noted = {place: self.parts[place].notes.get(STALE) for place in self.missing}
+        found = {place: candidate for place, candidate in noted.items() if isinstance(candidate, Candidate)}
+        if len(found) < len(noted):
             return False
         for place, candidate in found.items():
             self.parts[place] = self.parts[place].accepting(candidate)
             self.answers[place] = candidate.entry.response
-        self.source = Source.STALE
+        self.stale = True
         return True
 
     def answered(self, response: Response) -> Exchange:
         """The request's exchange with the answer to all of it."""
-        exchange, total, stored = self.exchange, len(self.order), self.stored
+        exchange, total = self.exchange, len(self.order)
+        stored = self.stored if self.as_it_came is None else 0
         reasons = [*exchange.reasons, *self.reasons]
         if 0 < stored < total:
             reasons.append(f"{stored} of {total} inputs were stored")
@@ -90,7 +92,8 @@ class Batch:
         if stored == total:
             candidate = self._candidate(response)
             return exchange.proposing(candidate).accepting(candidate)
-        return exchange.answering(response, Source.SHARED if self.asked is None else Source.UPSTREAM)
+        fresh = Source.SHARED if self.asked is None else Source.UPSTREAM
+        return exchange.answering(response, Source.STALE if self.stale else fresh)
 
     def _candidate(self, response: Response) -> Candidate:
         """All that was stored as one entry: as old as its oldest part, and sparing what they spare together.
@@ -114,4 +117,5 @@ class Batch:
                 max(cost.seconds for cost in costs),
             ),
         )
-        return Candidate(entry, self.source, max(candidate.age for candidate in found))
+        source = Source.STALE if self.stale else Source.EXACT
+        return Candidate(entry, source, max(candidate.age for candidate in found))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -20,7 +20,6 @@ from asynccache._errors import (
     UpstreamAuth,
     UpstreamBadRequest,
     UpstreamError,
-    UpstreamInvalidAnswer,
 )
 from asynccache._events import EntryRefused
 from asynccache._lifespan import entered
@@ -57,14 +56,15 @@ class Divided:
     Each input is looked up under the key of a request for that input alone, so batches and single requests
     answer each other. What is missing is asked of the upstream in one call, each input once, and stored input
     by input. An input that another batch is being answered waits for that; should the other fail or be
-    cancelled, it is asked for anew. What the upstream raises reaches the caller unchanged, and nothing of
-    such an answer is stored. Requests with ``no_cache`` or ``no_store``, and those that want strong
+    cancelled, it is asked for anew. What the upstream raises reaches the caller unchanged. When its answer
+    is none to those inputs, nothing of it is stored, and the caller gets what it answers to the request as
+    it was sent. Requests with ``no_cache`` or ``no_store``, and those that want strong
     consistency, wait for nobody.
 
     The source is EXACT when every input was stored, UPSTREAM when one was asked for, SHARED otherwise. Where
     the upstream fails, ``stale_if_error`` lets inputs that are too old stand in, if nothing else is missing;
-    the source is STALE then. ``usage`` is that of the whole without a cache. Requests of one input, streams and dialects that are
-    not ``Divisible`` pass.
+    the source is STALE then. ``usage`` is that of the whole without a cache. Requests of one input, streams
+    and dialects that are not ``Divisible`` pass.
 
     Args:
         backend: where to look; opened and closed with the pipeline.
@@ -75,7 +75,6 @@ class Divided:
     Raises:
         InvalidRequest: a stream was asked for where the dialect has none.
         NotCached: an input is not stored, and the request allowed no upstream call (``only_if_cached``).
-        UpstreamInvalidAnswer: the upstream's answer cannot be told apart, and some inputs were stored.
     """
 
     def __init__(self, backend: Backend, *, normalize: Stage, asking: Stage, write: Stage) -> None:
@@ -206,25 +205,13 @@ class Divided:
         """One upstream call for the parts at these places; what comes is stored part by part."""
         request, bodies = batch.exchange.request, batch.bodies(places)
         whole = batch.is_whole(places)
-        body = request.body if whole else dialect.join(request.body, bodies)
-        token = _inside.set(True)
-        try:
-            asking = batch.exchange.asking(replace(request, body=body))
-            after = await asking.driver.run(asking, (self._asking,))
-        finally:
-            _inside.reset(token)
-        response = after.answer
-        if not isinstance(response, Response):
-            raise StageError("Divided needs whole answers from its inner stage")
-        batch.asked = after.asked
+        response = await self._answer(batch, request.body if whole else dialect.join(request.body, bodies))
         try:
             answers = await self._off_loop(partial(dialect.distribute, bodies, response), len(response.body))
         except ValueError as error:
-            if not whole:
-                raise UpstreamInvalidAnswer(f"the upstream's answer is not one to a batch: {error}") from None
-            batch.as_it_came = response
             batch.reasons[f"not stored: {error}"] = None
             batch.exchange.driver.emit(EntryRefused(str(error)))
+            batch.as_it_came = response if whole else await self._answer(batch, request.body)
             return
         for place, answer in zip(places, answers, strict=True):
             batch.answers[place] = answer
@@ -235,6 +222,20 @@ class Divided:
             call.answered(dict(zip(keys, answers, strict=True)))
         if not request.control.no_store:
             await for_each(places, partial(self._store, batch), most=WRITES)
+
+    async def _answer(self, batch: Batch, body: Mapping[str, Any]) -> Response:
+        """What the upstream answers to a body."""
+        exchange = batch.exchange
+        token = _inside.set(True)
+        try:
+            asking = exchange.asking(replace(exchange.request, body=body))
+            after = await exchange.driver.run(asking, (self._asking,))
+        finally:
+            _inside.reset(token)
+        if not isinstance(after.answer, Response):
+            raise StageError("Divided needs whole answers from its inner stage")
+        batch.asked = after.asked
+        return after.answer
 
     async def _store(self, batch: Batch, place: int) -> None:
         part, answer = batch.parts[place], batch.answers[place]

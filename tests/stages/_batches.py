@@ -100,8 +100,8 @@ class EmbeddingServer:
         return [each for call in self.calls for each in call]
 
 
-def batches(upstream: Any, backend: Backend, **options: Any) -> CachePipeline:
-    """The standard chain of the exact tier, with ``Divided`` behind the normalizer."""
+def batches(upstream: Any, backend: Backend, *, first: Stage | None = None, **options: Any) -> CachePipeline:
+    """The exact tier's standard chain, with ``Divided`` behind the normalizer; ``first`` goes before all."""
     normalize, asking, write = Normalize(), MissHandler(as_upstream(upstream)), Write(backend)
     flight = SingleFlight(asking, write, feed=backend)
     stages: list[Stage] = [
@@ -112,6 +112,8 @@ def batches(upstream: Any, backend: Backend, **options: Any) -> CachePipeline:
         flight,
         asking,
     ]
+    if first is not None:
+        stages.insert(0, first)
     return CachePipeline(stages=stages, backend=backend, **{"strict": True, **options})
 
 
