@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, assert_type
 
+import httpx
+import httpx2
+
 from asynccache import (
     Account,
     Accountable,
@@ -23,6 +26,8 @@ from asynccache import (
     Confirming,
     Control,
     Decision,
+    Dialect,
+    Divisible,
     Embedder,
     Entry,
     Estimate,
@@ -39,6 +44,7 @@ from asynccache import (
     Learning,
     Managed,
     Outcome,
+    Progress,
     PromiseChanged,
     Request,
     Response,
@@ -75,17 +81,26 @@ from asynccache.decision import (
 from asynccache.decision.cross_encoder import CrossEncoderVerifier
 from asynccache.decision.llm_verifier import LLMVerifier
 from asynccache.decision.verifier import VerifiedDecision
+from asynccache.dialects import ChatCompletions, Completions, Embeddings, Messages, Responses
 from asynccache.embedders import CallableEmbedder, FastEmbedEmbedder, UpstreamEmbedder, as_embedder
 from asynccache.index import BackendIndex
+from asynccache.integrations.httpx import CacheTransport as HttpxTransport
+from asynccache.integrations.httpx2 import CacheTransport
+from asynccache.integrations.langchain import AsyncCacheLLM, LLMCacheStats
 from asynccache.stages import (
     Audit,
+    Divided,
     ExactLookup,
     Learn,
     Leased,
     MissHandler,
     Normalize,
+    PrefixBreak,
+    PrefixWatch,
+    PromptShaper,
     SemanticLookup,
     SingleFlight,
+    StaleIfError,
     Threshold,
     Validate,
     Write,
@@ -102,7 +117,14 @@ from asynccache.testing import (
     redis_cluster,
     redis_sentinel,
 )
-from asynccache.upstreams import CallableUpstream, OpenAIUpstream
+from asynccache.upstreams import (
+    CallableUpstream,
+    OpenAIUpstream,
+    PrefixRouter,
+    VLLMUpstream,
+    prefix_key,
+)
+from asynccache.upstreams.vllm import PrefixReport, PrewarmReport, ReplicaMetrics
 
 
 async def model(body: Mapping[str, Any]) -> str:
@@ -281,6 +303,34 @@ def promises(memory: MemoryBackend, sqlite: SqliteBackend, tiered: Tiered) -> No
     hooks: list[Hook] = [hook]
     checks: list[Check] = [check]
     del backends, taggable, managed, upstreams, hooks, checks
+
+
+async def integrating(cache: CachePipeline) -> None:
+    httpx2.AsyncClient(transport=CacheTransport(cache, renew_ids=True, scope={"user": "u"}))
+    httpx2.Client(transport=CacheTransport())
+    httpx.AsyncClient(transport=HttpxTransport(cache, httpx.AsyncHTTPTransport()))
+    llm = AsyncCacheLLM("memory://", ttl=None)
+    assert_type(llm.stats(), LLMCacheStats)
+    assert_type(cache.is_open, bool)
+    dialects: list[Dialect] = [ChatCompletions(), Completions(), Embeddings(), Messages(), Responses()]
+    divisible: Divisible = Embeddings()
+    progress: Progress = ChatCompletions().progress()
+    del dialects, divisible, progress
+
+
+async def partnering() -> None:
+    vllm = VLLMUpstream(["http://a/v1", "http://b/v1"], router=PrefixRouter(["http://a/v1", "http://b/v1"]))
+    watch = PrefixWatch(recent=2)
+    async with CachePipeline(vllm, shaper=PromptShaper(volatile=True, watch=watch)) as cache:
+        assert_type(await vllm.prewarm(budget_requests=1), PrewarmReport)
+        assert_type(await vllm.metrics(), dict[str, ReplicaMetrics])
+        assert_type(vllm.report(), PrefixReport)
+        assert_type(vllm.report().prefilled_per_request(cache.stats()), float | None)
+    assert_type(watch.see({}, Scope()), PrefixBreak | None)
+    assert_type(prefix_key({}, salt="s"), bytes)
+    stages: list[Stage] = [PromptShaper(), StaleIfError()]
+    Divided(MemoryBackend(), normalize=Normalize(), asking=MissHandler(None), write=Write(MemoryBackend()))
+    del stages
 
 
 class OwnUpstream:
