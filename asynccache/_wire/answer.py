@@ -85,7 +85,13 @@ def whole(outcome: Outcome, *, renew: bool = False) -> Answer:
 def events(stream: AnswerStream, *, renew: bool = False, as_it_came: bool = False) -> Answer:
     """The response of a stream that has been entered; see ``answer``."""
     token = _token() if renew and stream.source is not Source.UPSTREAM else None
-    headers = [EVENT_STREAM, ("cache-control", "no-store"), *cache_headers(stream)]
+    # The last is nginx's: events are of use only as they come.
+    headers = [
+        EVENT_STREAM,
+        ("cache-control", "no-store"),
+        *cache_headers(stream),
+        ("x-accel-buffering", "no"),
+    ]
     return Answer(200, headers, Events(stream, token, as_it_came=as_it_came))
 
 

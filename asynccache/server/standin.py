@@ -150,6 +150,8 @@ class StandIn:
         """Bind the port; connections wait from now on until a server takes them."""
         with socket.create_server(("127.0.0.1", self._port)) as listener:
             listener.setblocking(False)  # noqa: FBT003  (the socket's own signature)
+            # asyncio sets it only for sockets that say they are TCP; without it, answers wait for an ACK.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._address = listener.getsockname()
             try:
                 yield listener

@@ -122,6 +122,9 @@ class FaultProxy:
         if self._listener is not None:
             raise RuntimeError("the proxy is open already")
         self._listener = socket.create_server(("127.0.0.1", self._listen_port), backlog=_BACKLOG)
+        self._listener.setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+        )  # as asyncio's own servers have it
         self._listener.setblocking(False)  # noqa: FBT003  (socket's own signature)
         self._held = self._nursery.lifespan()
         await self._held.__aenter__()

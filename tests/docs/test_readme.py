@@ -1,4 +1,4 @@
-"""Every Python block of the README and every example runs as it stands."""
+"""Every Python block of the README runs as it stands, and every example that comes to an end."""
 
 from __future__ import annotations
 
@@ -48,6 +48,9 @@ def test_the_readmes_first_block_does_what_its_comment_says(tmp_path: Path) -> N
     assert run(BLOCKS[0], tmp_path).startswith("exact ")
 
 
-@pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
+EXAMPLES = [path for path in sorted((ROOT / "examples").glob("*.py")) if not path.stem.endswith("_app")]
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_example_runs(example: Path, tmp_path: Path) -> None:
-    assert "exact" in run(example.read_text(), tmp_path)
+    assert re.search(r"\bexact\b|\bhits=[1-9]", run(example.read_text(), tmp_path))

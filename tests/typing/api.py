@@ -7,6 +7,11 @@ from typing import Any, assert_type
 
 import httpx
 import httpx2
+from aiohttp import web
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.requests import Request as StarletteRequest
+from starlette.responses import Response as StarletteResponse
 
 from asynccache import (
     Account,
@@ -84,6 +89,8 @@ from asynccache.decision.verifier import VerifiedDecision
 from asynccache.dialects import ChatCompletions, Completions, Embeddings, Messages, Responses
 from asynccache.embedders import CallableEmbedder, FastEmbedEmbedder, UpstreamEmbedder, as_embedder
 from asynccache.index import BackendIndex
+from asynccache.integrations import aiohttp
+from asynccache.integrations.fastapi import CacheDep, answer_request, cache_lifespan, cache_response
 from asynccache.integrations.httpx import CacheTransport as HttpxTransport
 from asynccache.integrations.httpx2 import CacheTransport
 from asynccache.integrations.langchain import AsyncCacheLLM, LLMCacheStats
@@ -316,6 +323,21 @@ async def integrating(cache: CachePipeline) -> None:
     divisible: Divisible = Embeddings()
     progress: Progress = ChatCompletions().progress()
     del dialects, divisible, progress
+
+
+async def serving(cache: CachePipeline, request: StarletteRequest, asked: web.Request) -> None:
+    FastAPI(lifespan=cache_lifespan(cache))
+    Starlette(lifespan=cache_lifespan(lambda: cache))
+    assert_type(cache_response(cache.stream(messages=[])), StarletteResponse)
+    assert_type(await answer_request(cache, request, dialect="messages"), StarletteResponse)
+    app = web.Application()
+    app.cleanup_ctx.append(aiohttp.cache_ctx(cache))
+    assert_type(app[aiohttp.CACHE], CachePipeline)
+    assert_type(await aiohttp.cache_response(asked, await cache.ask("q")), web.StreamResponse)
+
+
+async def route(cache: CacheDep) -> None:
+    assert_type(cache, CachePipeline)
 
 
 async def partnering() -> None:
