@@ -14,7 +14,7 @@ import openai
 
 from tests.upstreams.conftest import Exchange, RawServer, Wire
 
-__all__ = ["ANSWERS", "Seen", "recorded", "said", "serving"]
+__all__ = ["ANSWERS", "Seen", "bare", "recorded", "said", "serving"]
 
 FIXTURES: Final = Path(__file__).parent.parent / "fixtures"
 
@@ -36,7 +36,7 @@ class Answer:
     @property
     def streamed(self) -> bool:
         return self.raw().partition(b"\r\n\r\n")[0].lower().find(b"text/event-stream") >= 0 or (
-            self.name.endswith("_stream")
+            self.name.endswith(("_stream", "_midstream"))
         )
 
     def raw(self) -> bytes:
@@ -61,7 +61,9 @@ def _answers() -> list[Answer]:
     found = []
     for folder, never in _NEVER.items():
         for path in sorted((FIXTURES / folder).glob("*.http")):
-            failed = path.stem.startswith(("4", "5", "err"))
+            if path.stem in _BY_INPUT:
+                continue
+            failed = path.stem.startswith(("4", "5", "err", "openai_4"))
             found.append(Answer(folder, path.stem, stored=not failed and path.stem not in never))
     found += [Answer("vllm-0.32", name, stored=True, finished=True) for name in ("chat_basic", "stream_n2")]
     return found
@@ -113,8 +115,23 @@ _NEVER: Final[dict[str, frozenset[str]]] = {
             "vllm_last_word_stream",
         }
     ),
+    "openai-completions": frozenset(
+        {
+            "openai_content_filter_stream",
+            "openai_cut_by_length",
+            "openai_cut_by_length_stream",
+            "openai_empty",
+            "openai_empty_stream",
+            "openai_error_midstream",
+        }
+    ),
+    "openai-embeddings": frozenset({"flat_error_200", "nan_base64", "no_data", "one_missing"}),
 }
 """By folder, what must not be stored beside the error documents."""
+
+_BY_INPUT: Final = frozenset({"empty_vector", "out_of_order", "vllm_batch"})
+"""Batches, stored input by input: half of them in the first, in order in the second, and in the third without
+a null among the details of the usage, which are those of one call."""
 
 ANSWERS: Final = _answers()
 
@@ -131,6 +148,11 @@ async def serving(answer: Answer) -> AsyncIterator[RawServer]:
         yield raw
 
 
+def bare() -> httpx2.AsyncHTTPTransport:
+    """The library's own transport, without the certificates that it would load each time."""
+    return httpx2.AsyncHTTPTransport(verify=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What a client's caller got: objects in order, and the error that ended them."""
@@ -143,7 +165,7 @@ async def said(answer: Answer, base_url: str, transport: httpx2.AsyncBaseTranspo
     """Ask through the official client of the answer's protocol."""
     objects: list[Any] = []
     try:
-        async with httpx2.AsyncClient(transport=transport) as client:
+        async with httpx2.AsyncClient(transport=transport or bare()) as client:
             await _asked(answer, base_url, client, objects.append)
     except (openai.APIError, anthropic.APIError, httpx2.HTTPError) as error:
         words = str(error)
@@ -165,14 +187,35 @@ async def _asked(
         own = openai.AsyncOpenAI(base_url=base_url, api_key="k", http_client=client, max_retries=0)
         if answer.folder == "openai-responses":
             made, asked = own.responses.create, {"model": "m", "input": "hello"}
+        elif answer.folder == "openai-embeddings":
+            form = "base64" if "base64" in answer.name else "float"
+            made = own.embeddings.create
+            asked = {"model": "m", "input": _INPUTS.get(answer.name, "a"), "encoding_format": form}
+        elif answer.folder == "openai-completions":
+            made = own.completions.create
+            asked = {"model": "m", "prompt": "hello", **_ASKED.get(answer.name.removesuffix("_stream"), {})}
         else:
             two = {"n": 2, "stream_options": {"include_usage": True}} if "n2" in answer.name else {}
             made, asked = own.chat.completions.create, {"model": "m", "messages": messages, **two}
     if answer.streamed:
         async for event in await made(**asked, stream=True):
-            keep(event.model_dump())
+            keep(event.model_dump(warnings=False))
     else:
-        keep((await made(**asked)).model_dump())
+        keep((await made(**asked)).model_dump(warnings=False))
+
+
+_INPUTS: Final[dict[str, Any]] = {
+    "one_missing": ["a", "b", "c"],
+    "openai_batch": ["a", "b", "c"],
+    "openai_batch_base64": ["a", "b", "c"],
+    "openai_tokens_batch": [[1, 2], [3]],
+}
+_ASKED: Final[dict[str, Any]] = {
+    "openai_two_prompts_n2": {"prompt": ["a", "b"], "n": 2},
+    "openai_logprobs": {"stream_options": {"include_usage": True}},
+    "openai_plain": {"stream_options": {"include_usage": True}},
+    "vllm_token_ids": {"stream_options": {"include_usage": True}},
+}
 
 
 def recorded(name: str) -> Answer:
