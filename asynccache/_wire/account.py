@@ -33,13 +33,23 @@ _NEUTRAL: Final = frozenset(
         # for caches
         "cache-control",
         "pragma",
-        # who sends, and by which way
+        "x-cache-tags",
+        # by which program and which way it is sent
+        "cdn-loop",
+        "cf-connecting-ip",
+        "cf-ipcountry",
+        "cf-ray",
+        "cf-visitor",
         "forwarded",
-        "from",
         "origin",
         "referer",
         "user-agent",
         "via",
+        "x-forwarded-for",
+        "x-forwarded-port",
+        "x-forwarded-proto",
+        "x-real-ip",
+        "x-request-start",
         # one request among others
         "baggage",
         "correlation-id",
@@ -55,14 +65,12 @@ _NEUTRAL: Final = frozenset(
         "x-cloud-trace-context",
         "x-correlation-id",
         "x-data-parallel-rank",
-        "x-real-ip",
         "x-request-id",
-        "x-request-start",
-        "x-session-id",
         "x-vllm-priority",
     }
 )
-_NEUTRAL_FAMILIES: Final = ("cf-", "sec-", "x-b3-", "x-cache-", "x-datadog-", "x-forwarded-", "x-stainless-")
+"""Headers that say nothing of whose an answer is or what is in it. Every other one, known or not, is told."""
+_NEUTRAL_FAMILIES: Final = ("sec-ch-", "sec-fetch-", "x-b3-", "x-datadog-", "x-stainless-")
 
 _BOT_COOKIE: Final = re.compile(r"\s*(?:__cf|_cf)[^=]*=")
 """Cloudflare tells browsers from bots by them; they come and go, and are no one's account."""
@@ -72,7 +80,8 @@ def tenant_of(headers: Iterable[tuple[str, str]], *, origin: str, secret: bytes 
     """A name for the account that sends these headers: 64 hex digits, from which neither can be had back.
 
     All headers are part of it (``Authorization``, ``OpenAI-Organization``, ``anthropic-beta`` and whatever
-    else a server may go by) except those known to say nothing of whose an answer is or what is in it.
+    else a server may go by) except those known to say nothing of whose an answer is or what is in it. What
+    does not show in them, such as a client's certificate, is for the caller to tell apart.
 
     Args:
         headers: in any order, names in any case.

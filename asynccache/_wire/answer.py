@@ -36,6 +36,7 @@ __all__ = ["Answer", "Events", "Headers", "answer", "events", "failed", "whole"]
 Headers = list[tuple[str, str]]
 """Names in lower case."""
 
+DONE: Final = b"[DONE]"
 JSON: Final = ("content-type", "application/json")
 EVENT_STREAM: Final = ("content-type", "text/event-stream; charset=utf-8")
 
@@ -109,7 +110,7 @@ def failed(error: Exception, dialect: str) -> Answer:
             headers.append(("x-should-retry", "false"))  # SDKs ask again at a 504 otherwise
             return Answer(504, headers, shape.failure(504, str(error)))
         case UpstreamError():
-            status = error.status or _status(error)
+            status = _status(error)
             if error.retry_after is not None:
                 headers.append(("retry-after", f"{error.retry_after:.0f}"))
             is_json = error.body.lstrip()[:1] == b"{"
@@ -122,7 +123,13 @@ def failed(error: Exception, dialect: str) -> Answer:
             return Answer(500, headers, shape.failure(500, "internal error"))
 
 
+_FAILURES: Final = range(400, 600)
+"""Statuses to pass on: one that says success, or to look elsewhere, would be misunderstood."""
+
+
 def _status(error: UpstreamError) -> int:
+    if error.status is not None and error.status in _FAILURES:
+        return error.status
     if isinstance(error, UpstreamTimeout):
         return 504
     return 503 if isinstance(error, UpstreamBusy) else 502
@@ -171,15 +178,27 @@ class Events:
             raise
         except Exception as error:  # noqa: BLE001  (told to the client, and kept)
             self._ended, self.broken = True, error
+            if self._as_it_came:
+                return self._last(error)
             return self._dialect.event(self._told(error)) + self._dialect.closing
         if self._renewed is not None:
             token, now = self._renewed
             frames = [self._dialect.renewed(frame, token=token, now=now) for frame in frames]
         return b"".join(map(self._dialect.event, frames))
 
+    def _last(self, error: Exception) -> bytes:
+        """What came last where all went out as it came; raises what the transport raised."""
+        if not isinstance(error, UpstreamStreamError):
+            raise error
+        if error.body == DONE:
+            return self._dialect.closing
+        if error.body:  # another's call, on whose end this one has no say
+            return self._dialect.event(error.body) + self._dialect.closing
+        if isinstance(error.__cause__, Exception):
+            raise error.__cause__
+        raise StopAsyncIteration
+
     def _told(self, error: Exception) -> bytes:
-        if self._as_it_came:
-            return _as_it_came(error)
         if isinstance(error, UpstreamError) and _is_object(error.body):
             return error.body
         words = str(error) if isinstance(error, AsyncCacheError) else "the upstream failed in mid-stream"
@@ -189,16 +208,6 @@ class Events:
         """Release the upstream's connection, if nobody else reads the answer. Safe to call twice."""
         self._ended = True
         await self._stream.__aexit__(None, None, None)
-
-
-def _as_it_came(error: Exception) -> bytes:
-    if not isinstance(error, UpstreamStreamError):
-        raise error
-    if error.body:
-        return error.body
-    if isinstance(error.__cause__, Exception):
-        raise error.__cause__
-    raise StopAsyncIteration
 
 
 def _is_object(body: bytes) -> bool:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
-
-import orjson
 
 from asynccache._errors import (
     AsyncCacheError,
@@ -20,6 +18,7 @@ from asynccache._errors import (
 from asynccache._models import Request, Scope
 from asynccache._wire.account import DEFAULT_SECRET, tenant_of
 from asynccache._wire.answer import Answer, Headers, answer, failed
+from asynccache._wire.body import BodyFault, parsed
 from asynccache._wire.control import control_from
 from asynccache._wire.relay import Received, Relay, Send
 from asynccache._wire.routes import dialect_of
@@ -53,7 +52,12 @@ class Call:
     origin: str
     path: str
     query: str
-    headers: Headers
+    headers: Headers = field(repr=False)
+
+    @property
+    def host(self) -> str:
+        """Host and port, as the URL has them."""
+        return self.origin.partition("://")[2]
 
     @property
     def dialect(self) -> str | None:
@@ -110,8 +114,11 @@ class DropIn:
             Exception: whatever ``send`` raises.
         """
         dialect = call.dialect
-        body = _object(content)
-        if dialect is None or body is None:
+        try:
+            body = parsed(content)
+        except BodyFault:
+            return None
+        if dialect is None:
             return None
         relay = Relay(body, content, send, now=time.time)
         try:
@@ -119,25 +126,31 @@ class DropIn:
         except InvalidRequest as error:
             return failed(error, dialect)
         try:
-            return _as_received(
-                await answer(self._pipeline, request, renew=self._renew, as_it_came=True), relay.received
-            )
+            made = await answer(self._pipeline, request, renew=self._renew, as_it_came=True)
         except NotCached as error:
             return failed(error, dialect)
-        except UpstreamError as error:
-            return failed(error, dialect) if relay.received is None else _verbatim(relay.received)
-        except InvalidRequest:
-            return None  # the server may know better, and tells its own errors best
-        except AsyncCacheError as error:
-            if relay.received is not None:
-                raise
-            self._warn(error)
+        except Exception as error:
+            received = relay.received
+            if received is not None and received.body is not None:
+                return _verbatim(received, received.body)
+            if relay.sent and not isinstance(error, AsyncCacheError):
+                raise  # the transport's own, and this call's
+            # Another's call has failed, or the cache: what this one's upstream says is for it to say. A body
+            # refused at our door is best refused by a server that knows its own.
+            if isinstance(error, AsyncCacheError) and not isinstance(error, (UpstreamError, InvalidRequest)):
+                self._warn(error)
             return None
+        return _as_received(made, relay.received)
 
     def _request(self, call: Call, dialect: str, body: dict[str, Any], relay: Relay) -> Request:
-        headers = {name.lower(): value for name, value in call.headers}
+        headers: dict[str, str] = {}
+        for name, value in call.headers:
+            before = headers.get(name.lower())
+            headers[name.lower()] = value if before is None else f"{before},{value}"
         origin = f"{call.origin}{call.path}" + (f"?{call.query}" if call.query else "")
         account = call.headers
+        if headers.get("host", call.host) != call.host:  # several servers behind one address
+            account = [*account, ("asynccache-host", headers["host"])]
         if self._scope.tenant is not None:
             account = [*account, ("asynccache-tenant", self._scope.tenant)]
         tenant = tenant_of(account, origin=origin, secret=self._secret)
@@ -158,7 +171,7 @@ class DropIn:
 
 def _as_received(made: Answer, received: Received | None) -> Answer:
     """With the headers that came with it, where it is this call's own answer."""
-    if received is None:
+    if received is None or not 200 <= received.status < 300:  # noqa: PLR2004  (a stale answer in its place)
         return made
     # A server that answers a stream with a whole document is read as a stream all the same.
     names = {"cache-status", "age"} if received.body is None or isinstance(made.body, bytes) else _OURS
@@ -167,18 +180,10 @@ def _as_received(made: Answer, received: Received | None) -> Answer:
     return Answer(received.status, [*kept, *ours], made.body)
 
 
-def _verbatim(received: Received) -> Answer:
+def _verbatim(received: Received, body: bytes) -> Answer:
     status = ("cache-status", f"asynccache; fwd=miss; fwd-status={received.status}")
-    return Answer(received.status, [*_kept(received.headers), status], received.body or b"")
+    return Answer(received.status, [*_kept(received.headers), status], body)
 
 
 def _kept(headers: Headers) -> Headers:
     return [(name, value) for name, value in headers if name.lower() not in _REMADE]
-
-
-def _object(content: bytes) -> dict[str, Any] | None:
-    try:
-        body = orjson.loads(content)
-    except orjson.JSONDecodeError:
-        return None
-    return body if isinstance(body, dict) else None

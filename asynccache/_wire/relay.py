@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from asynccache._keys import to_json
 from asynccache._models import Response
 from asynccache._stream import Stream
+from asynccache.upstreams._bodies import for_fetch, for_stream
 from asynccache.upstreams._failures import check_document, from_status
 from asynccache.upstreams._frames import EventFrames
 from asynccache.upstreams._replay import each, replay
@@ -59,7 +60,7 @@ class Received:
 class Relay:
     """Sends a request the way its caller would have, and remembers what came back.
 
-    What ``send`` raises is not wrapped.
+    Whether it streams is as the pipeline asks, whatever the body says. What ``send`` raises is not wrapped.
 
     Args:
         body: the body as parsed.
@@ -75,6 +76,8 @@ class Relay:
         self._content: Final = content
         self._send: Final = send
         self._now: Final = now
+        self.sent = False
+        """Whether it was used at all: a request may be answered from elsewhere."""
         self.received: Received | None = None
         """What came back; None while nothing has, and for a request answered from elsewhere."""
 
@@ -84,45 +87,48 @@ class Relay:
         Raises:
             UpstreamError: the answer is none; ``received`` holds what came.
         """
-        incoming = await self._ask(request)
+        body = request.body
+        incoming = await self._ask(for_fetch(body) if body.get("stream") is True else body)
         try:
             return Response(await self._document(incoming))
         finally:
             await incoming.aclose()
 
     async def stream(self, request: Request) -> Stream:
-        """The answer as it arrives.
+        """The answer as it arrives: every event as it came, those that make it no answer included.
 
         Raises:
             UpstreamError: as ``fetch``; from the iteration, ``UpstreamStreamError``, whose cause is the
                 transport's own error where the connection broke.
         """
-        incoming = await self._ask(request)
+        body = for_stream(request.body)
+        incoming = await self._ask(body)
         try:
             if _media_type(incoming.headers) == "text/event-stream":
                 self.received = Received(incoming, None)
-                frames = EventFrames(incoming, request.dialect, limit=_EVENT_BYTES)
+                frames = EventFrames(incoming, request.dialect, limit=_EVENT_BYTES, lenient=True)
                 return Stream(frames, aclose=incoming.aclose, record_limit=_RECORD_BYTES)
-            replayed = each(replay(request.dialect, request.body, await self._document(incoming)))
+            replayed = each(replay(request.dialect, body, await self._document(incoming)))
             await incoming.aclose()
             return Stream(replayed, aclose=replayed.aclose)
         except BaseException:
             await incoming.aclose()
             raise
 
-    async def _ask(self, request: Request) -> Incoming:
+    async def _ask(self, body: Mapping[str, Any]) -> Incoming:
         # As JSON, because the order of keys is part of what a model reads, and mappings know none.
-        asked = to_json(request.body)
+        asked = to_json(body)
+        self.sent, self.received = True, None
         incoming = await self._send(self._content if asked == to_json(self._body) else asked)
         if 200 <= incoming.status < 300:  # noqa: PLR2004  (success, RFC 9110, 15.3)
             return incoming
         try:
-            body = await _read(incoming)
+            content = await _read(incoming)
         finally:
             await incoming.aclose()
-        self.received = Received(incoming, body)
+        self.received = Received(incoming, content)
         after = retry_after(dict(incoming.headers), now=self._now())
-        raise from_status(incoming.status, body, retry_after=after)
+        raise from_status(incoming.status, content, retry_after=after)
 
     async def _document(self, incoming: Incoming) -> bytes:
         body = await _read(incoming)

@@ -39,16 +39,20 @@ class EventFrames:
         answer: the body of an open response; whoever opened it closes it.
         dialect: the protocol it is an answer of.
         limit: largest event in bytes.
+        lenient: hand on what makes it no answer too, and what follows; the error comes at the end. Its
+            ``body`` is then ``b"[DONE]"`` if that is how the stream ended.
 
     Raises:
         UpstreamStreamError: from the iteration, when the answer breaks off.
     """
 
-    def __init__(self, answer: ByteSource, dialect: str, *, limit: int) -> None:
+    def __init__(self, answer: ByteSource, dialect: str, *, limit: int, lenient: bool = False) -> None:
         self._answer: Final = answer
         self._limit: Final = limit
         self._decoder: Final = EventDecoder(limit=limit)
         self._progress: Final = CheckedProgress(dialect)
+        self._lenient: Final = lenient
+        self._fault: UpstreamStreamError | None = None  # why it is no answer, in lenient mode
         self._decoded: Iterator[bytes] = iter(())  # events of the last chunk not yet handed on
 
     def __aiter__(self) -> EventFrames:
@@ -57,12 +61,28 @@ class EventFrames:
     async def __anext__(self) -> bytes:
         payload = await self._next_payload()
         if payload is None or payload == _DONE:
-            self._progress.check_complete()
+            self._check_complete(payload)
             if payload is not None:
                 await self._read_to_the_end()
             raise StopAsyncIteration
-        self._progress.note(payload)
+        try:
+            self._progress.note(payload)
+        except UpstreamStreamError as error:
+            if not self._lenient:
+                raise
+            self._fault = self._fault or error
         return payload
+
+    def _check_complete(self, last: bytes | None) -> None:
+        try:
+            if self._fault is not None:
+                raise self._fault
+            self._progress.check_complete()
+        except UpstreamStreamError as error:
+            if not self._lenient:
+                raise
+            status, detail = error.status, error.detail
+            raise UpstreamStreamError(str(error), status=status, detail=detail, body=last or b"") from None
 
     async def _next_payload(self) -> bytes | None:
         try:

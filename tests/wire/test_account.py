@@ -59,6 +59,25 @@ def test_what_tells_one_request_from_another_of_the_same_account_does_not_part(h
     assert name([*HEADERS, (header, "anything")]) == name(HEADERS)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "CF-Access-Client-Id",
+        "cf-access-jwt-assertion",
+        "cf-aig-authorization",
+        "X-Forwarded-User",
+        "X-Forwarded-Email",
+        "X-Forwarded-Host",
+        "X-Session-Id",
+        "From",
+        "X-Cache-Key",
+        "X-Unheard-Of",
+    ],
+)
+def test_whatever_else_is_sent_parts(header: str) -> None:
+    assert len({name([*HEADERS, (header, value)]) for value in ("alice", "bob", "")}) == 3
+
+
 def test_cookies_part_but_those_that_tell_bots_apart() -> None:
     assert name([*HEADERS, ("Cookie", "__cf_bm=abc; _cfuvid=xyz")]) == name(HEADERS)
     assert name([*HEADERS, ("Cookie", "__cf_bm=abc; session=1")]) != name([*HEADERS, ("Cookie", "session=2")])
