@@ -15,6 +15,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 
 READY := .venv/.ready
 PEERS := .venv/peers/.ready
+LITELLM := .venv/litellm-proxy/.ready
 RUN := .venv/bin/python -m
 INSTALL := python -m pip install --quiet --disable-pip-version-check
 
@@ -45,6 +46,12 @@ $(PEERS): $(READY) requirements/peers.lock
 	.venv/peers/bin/$(INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# And one for its proxy, which pins an older rich than ours.
+$(LITELLM): $(READY) requirements/litellm-proxy.lock
+	test -x .venv/litellm-proxy/bin/python || .venv/bin/python -m venv .venv/litellm-proxy
+	.venv/litellm-proxy/bin/$(INSTALL) --requirement requirements/litellm-proxy.lock
+	@touch $@
+
 demo: $(READY)
 	.venv/bin/asynccache demo --backend sqlite:///demo.sqlite
 
@@ -65,7 +72,8 @@ format: $(READY)
 
 # litellm would otherwise fetch its price list from the network when imported.
 bench: export LITELLM_LOCAL_MODEL_COST_MAP := True
-bench: $(PEERS)
+bench: export LITELLM_PROXY := $(CURDIR)/.venv/litellm-proxy/bin/litellm
+bench: $(PEERS) $(LITELLM)
 	@for question in benchmarks/bench_*.py; do echo "== $$question"; .venv/peers/bin/python "$$question"; done
 
 soak: $(READY)

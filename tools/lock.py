@@ -14,7 +14,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-GROUPS = ("dev", "peers")
+GROUPS = ("dev", "peers", "litellm-proxy")
 HEADER = "# Written by tools/lock.py from the group {group!r} in pyproject.toml.\n"
 
 

@@ -19,11 +19,14 @@ class BodyFault(ValueError):
     """Why it cannot be; in words without content."""
 
 
-def parsed(content: bytes) -> dict[str, Any]:
-    """The JSON object that ``content`` is.
+def parsed(content: bytes) -> tuple[dict[str, Any], bool]:
+    """The JSON object that ``content`` is, and whether it is all there.
+
+    It is not when an integer is out of JSON's 64-bit range: two such bodies may be parsed alike, so neither
+    may be answered from the cache.
 
     Raises:
-        BodyFault: it is none, or holds a number that would not survive.
+        BodyFault: it is none.
     """
     try:
         body = orjson.loads(content)
@@ -32,11 +35,18 @@ def parsed(content: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise BodyFault("the body must be a JSON object")
     if _LONG_NUMBER.search(content) is not None:  # rare; within a text it means nothing
-        json.loads(content, parse_int=_checked)
-    return body
+        try:
+            json.loads(content, parse_int=_check)
+        except _OutOfRange:
+            return body, False
+    return body, True
 
 
-def _checked(digits: str) -> int:
+class _OutOfRange(Exception):
+    pass
+
+
+def _check(digits: str) -> int:
     if len(digits) > 20 or int(digits) not in _INTEGERS:  # noqa: PLR2004  (more digits than any of them)
-        raise BodyFault("an integer is out of JSON's 64-bit range")
-    return int(digits)
+        raise _OutOfRange
+    return 0

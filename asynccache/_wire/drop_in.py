@@ -115,10 +115,10 @@ class DropIn:
         """
         dialect = call.dialect
         try:
-            body = parsed(content)
+            body, exact = parsed(content)
         except BodyFault:
             return None
-        if dialect is None:
+        if dialect is None or not exact:
             return None
         relay = Relay(body, content, send, now=time.time)
         try:

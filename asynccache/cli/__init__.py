@@ -1,6 +1,7 @@
 """The command line.
 
-``demo`` needs the extras ``cli`` and ``server``; ``search``, ``index`` and ``replay`` need ``semantic``.
+``demo`` needs the extras ``cli`` and ``server``, ``serve`` needs ``server``; ``search``, ``index`` and
+``replay`` need ``semantic``.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from typing import Final
 
 from asynccache.cli import _demo_arguments as demo
 from asynccache.cli import _replay_arguments as replay
+from asynccache.cli import _serve_arguments as serve
 from asynccache.cli._argument_types import count, param
 
 __all__ = ["parse"]
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     stats = command("stats", "Tell what a store holds")
     stats.add_argument("--json", action="store_true", help="print one JSON document")
+    serve.add(command("serve", serve.SUMMARY, serve.DESCRIPTION))
     replay.add(command("replay", replay.SUMMARY, replay.DESCRIPTION))
     _add_get(
         command(

@@ -18,6 +18,7 @@ OURS = {
     "bench_embedding.py": ("asynccache",),
     "bench_exact_hit.py": EVERY_STORE,
     "bench_prefix.py": ("as written", "tools sorted, time moved", "PrefixRouter"),
+    "bench_proxy.py": ("asynccache memory", "asynccache sqlite", "asynccache redis", "alone", "in company"),
     "bench_redis.py": (
         *("asynccache redis", "asynccache redis, memory before it", "asynccache memory"),
         *("asynccache redis, pipeline", "asynccache redis, memory before it, pipeline"),

@@ -8,15 +8,19 @@ from asynccache._wire.body import BodyFault, parsed
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "exact"),
     [
-        b'{"seed": 18446744073709551615, "n": -9223372036854775808}',
-        b'{"a": "number 123456789012345678901234567890, and: 99999999999999999999"}',
-        b'{"a": [1.5e300, 12345678901234567890.5]}',
+        (b'{"seed": 18446744073709551615, "n": -9223372036854775808}', True),
+        (b'{"a": "number 123456789012345678901234567890, and: 99999999999999999999"}', True),
+        (b'{"a": [1.5e300, 12345678901234567890.5]}', True),
+        (b'{"seed": 18446744073709551616}', False),
+        (b'{"seed":-9223372036854775809}', False),
+        (b'{"a": [1,100000000000000000000001]}', False),
+        (b'{"a": "99999999999999999999", "b":\n99999999999999999999}', False),
     ],
 )
-def test_what_survives_parsing_is_taken(content: bytes) -> None:
-    assert isinstance(parsed(content), dict)
+def test_integers_that_do_not_survive_are_noticed(content: bytes, exact: bool) -> None:
+    assert parsed(content)[1] is exact
 
 
 @pytest.mark.parametrize(
@@ -26,12 +30,8 @@ def test_what_survives_parsing_is_taken(content: bytes) -> None:
         (b"{", "not JSON"),
         (b"[]", "must be a JSON object"),
         (b"null", "must be a JSON object"),
-        (b'{"seed": 18446744073709551616}', "64-bit range"),
-        (b'{"seed":-9223372036854775809}', "64-bit range"),
-        (b'{"a": [1,100000000000000000000001]}', "64-bit range"),
-        (b'{"a": "99999999999999999999", "b":\n99999999999999999999}', "64-bit range"),
     ],
 )
-def test_what_does_not_is_refused(content: bytes, words: str) -> None:
+def test_what_is_no_object_is_refused(content: bytes, words: str) -> None:
     with pytest.raises(BodyFault, match=words):
         parsed(content)
