@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from asynccache.stages._shape_order import by_hash, canonical_tools
 from asynccache.stages._shape_volatile import Parted, Patterns, parted
 
-__all__ = ["HEADING", "shaped_body"]
+__all__ = ["HEADING", "Shaped", "shaped_body"]
 
 HEADING: Final = "[Request details]"
 """Stands over the lines that were moved."""
@@ -18,10 +18,20 @@ _LONGEST: Final = 32 * 2**10
 """Characters of instructions looked through, some milliseconds at most; longer ones stay as they are."""
 
 
+class Shaped(NamedTuple):
+    """What shaping made of a body."""
+
+    body: Mapping[str, Any]
+    """The very object given when nothing had to change."""
+    moved: tuple[str, ...]
+    """The lines that now stand under ``HEADING``, in their order. A user can write such lines himself, so
+    the body alone does not tell who wrote them."""
+
+
 def shaped_body(
     body: Mapping[str, Any], *, tools: bool = True, documents: bool = False, volatile: Patterns = ()
-) -> Mapping[str, Any]:
-    """The body, shaped; the very object given when nothing had to change. Shaping it again changes nothing.
+) -> Shaped:
+    """The body, shaped, and what was moved in it. Shaping it again changes nothing.
 
     Args:
         body: of a chat request; never changed. What is not understood is left as it is.
@@ -31,34 +41,38 @@ def shaped_body(
             the last user message; none: no line is.
     """
     changes: dict[str, Any] = {}
+    moved: tuple[str, ...] = ()
     if tools:
         changes |= {name: canonical_tools(body[name]) for name in ("tools", "functions") if name in body}
     if documents and "documents" in body:
         changes["documents"] = by_hash(body["documents"])
     if volatile and "messages" in body and not body.get("continue_final_message"):
-        changes["messages"] = _volatile_last(body["messages"], volatile)
+        changes["messages"], moved = _volatile_last(body["messages"], volatile)
     changes = {name: value for name, value in changes.items() if value is not body[name]}
-    return {**body, **changes} if changes else body
+    return Shaped({**body, **changes} if changes else body, moved)
 
 
-def _volatile_last(messages: Any, patterns: Patterns) -> Any:
-    """Every message but the first instructions and the last one stays the object it was."""
+def _volatile_last(messages: Any, patterns: Patterns) -> tuple[Any, tuple[str, ...]]:
+    """The messages, and the lines moved in them.
+
+    Every message but the first instructions and the last one stays the object it was.
+    """
     if not isinstance(messages, (list, tuple)) or not all(isinstance(each, Mapping) for each in messages):
-        return messages
+        return messages, ()
     first = next((n for n, each in enumerate(messages) if each.get("role") in _INSTRUCTING), None)
     if first is None or messages[-1].get("role") != "user":
-        return messages
+        return messages, ()
     instructions = _without(messages[first].get("content"), patterns)
     if instructions is None:
-        return messages
+        return messages, ()
     content, moved = instructions
     asking = _with(messages[-1].get("content"), "\n".join((HEADING, *moved)))
     if asking is None:
-        return messages
+        return messages, ()
     made = list(messages)
     made[first] = {**messages[first], "content": content}
     made[-1] = {**messages[-1], "content": asking}
-    return made
+    return made, moved
 
 
 def _without(content: Any, patterns: Patterns) -> tuple[Any, tuple[str, ...]] | None:

@@ -1,41 +1,28 @@
-"""Which lines of a text are different in every request: times, dates, numbers of requests, users."""
+"""Take the lines out of a text that are different in every request: the time, the user, the request's id."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import chain
 from typing import Final, NamedTuple, TypeAlias
+
+from asynccache.stages._shape_patterns import EXAMPLE, INSTRUCTION, VOLATILE
 
 __all__ = ["VOLATILE", "Parted", "Patterns", "parted"]
 
 Patterns: TypeAlias = "Sequence[re.Pattern[str]]"
-
-_MONTH: Final = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]*\.?"
-
-# Each begins with what it looks for, and looks back afterwards: twice as fast.
-VOLATILE: Final[tuple[re.Pattern[str], ...]] = (
-    re.compile(r"\d{4}(?<!\d{5})-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])(?!\d)"),
-    re.compile(r"\d\d?(?<!\d{3}):[0-5]\d(?::[0-5]\d)?(?![\d:])"),
-    re.compile(r"1(?<!\d\d)\d{9}(?:\d{3})?(?!\d)"),  # epoch, in seconds or milliseconds
-    re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"),
-    re.compile(rf"{_MONTH} \d\d?(?:st|nd|rd|th)?,? \d{{4}}"),
-    re.compile(rf"\d\d? {_MONTH} \d{{4}}"),
-    re.compile(
-        r"^\W*(?:x-)?(?:request|trace|session|correlation|conversation)[ _-]?id\b\s*(?:[:=#]|is\b)\s*\S",
-        re.IGNORECASE,
-    ),
-    re.compile(r"^\W*(?:current[ _-]?)?user(?:[ _-]?(?:id|name|e-?mail))?\s*[:=]\s*\S", re.IGNORECASE),
-    re.compile(r"\b(?:current|today's|local) (?:date|time|day)\b[^.:=]{0,30}(?:[:=]|\bis\b)", re.IGNORECASE),
-    re.compile(r"^\W*(?:(?:date|time|now|timestamp)\s*[:=]|today is\b|it is now\b)\s*\S", re.IGNORECASE),
-)
-"""What tells a volatile line, by default."""
 
 _LONGEST: Final = 300
 """Characters; a longer line is prose with a date in it, and no line about the date."""
 _MOST_WORDS: Final = 16
 """Likewise."""
 _FENCE: Final = re.compile(r"\s*(?:```|~~~)")
-_SENTENCE_END: Final = re.compile(r"(?<=[.!?])\s+")
+_SENTENCE_END: Final = re.compile(r"(?<=[.!?])(?<!\b\w\.)\s+(?!\d)")
+# Where a line may be cut: after no short word that may be an abbreviation, before a capital letter.
+_SURE_END: Final = re.compile(
+    r"(?<=[.!?])(?<!\b\w\.)(?<!\b[A-Z][a-z]\.)(?<!\b[A-Z][a-z][a-z]\.)\s+(?=[^\Wa-z\d_])"
+)
 
 
 class Parted(NamedTuple):
@@ -50,38 +37,42 @@ class Parted(NamedTuple):
 def parted(text: str, patterns: Patterns = VOLATILE) -> Parted:
     """Take the volatile lines out of a text; of a text of one line, the volatile sentences it begins with.
 
-    A line is volatile when a pattern is found in it and it is short (at most 300 characters and 16
-    words). Lines in fenced code are examples and stay. Taking the rest apart again moves nothing.
+    A line is volatile when a pattern is found in each of its sentences, it is short (at most 300
+    characters and 16 words) and it tells nobody what to do (``never``, ``if``, ``use`` …). Lines in fenced
+    code stay, and so does every line from the first on that is or announces an example (``User:``,
+    ``Input:``, ``for example``, ``in this format:``). Taking the rest apart again moves nothing.
     """
     kept: list[str] = []
     moved: list[str] = []
-    fenced = False
+    fenced = exemplary = False
+    looked = 0  # lines looked through for examples: only as far as a volatile line stands
     lines = text.split("\n")
     several = sum(not _blank(line) for line in lines) > 1
-    for line in lines:
+    for place, line in enumerate(lines):
         fence = _FENCE.match(line) is not None
-        if several and not fence and not fenced and _volatile(line, patterns):
-            moved.append(line.strip())
-        else:
-            kept.append(line)
+        moves = several and not (fence or fenced or exemplary) and _volatile(line, patterns)
+        if moves:
+            exemplary = any(EXAMPLE.search(each) for each in lines[looked : place + 1])
+            looked = place + 1
+        (kept if exemplary or not moves else moved).append(line)
         fenced ^= fence
     rest = "\n".join(kept)
     if sum(not _blank(line) for line in kept) == 1:
         rest, sentences = _beginning(rest, patterns)
         moved += sentences
-    return Parted(rest, tuple(moved))
+    return Parted(rest, tuple(line.strip() for line in moved))
 
 
 def _beginning(text: str, patterns: Patterns) -> tuple[str, list[str]]:
     """The volatile sentences a line begins with, and what follows them."""
     start = len(text) - len(text.lstrip())
     moved: list[str] = []
-    ends = [(found.start(), found.end()) for found in _SENTENCE_END.finditer(text, start)]
+    ends = (found.span() for found in _SURE_END.finditer(text, start))
     at = start
-    for end, following in [*ends, (len(text), len(text))]:
-        if not _volatile(text[at:end], patterns):
+    for end, following in chain(ends, [(len(text), len(text))]):
+        if not _volatile(text[at:end], patterns) or EXAMPLE.search(text[at:end]):
             break
-        moved.append(text[at:end].strip())
+        moved.append(text[at:end])
         at = following
     return text[:start] + text[at:], moved
 
@@ -95,5 +86,9 @@ def _volatile(line: str, patterns: Patterns) -> bool:
     return (
         0 < len(stripped) <= _LONGEST
         and len(stripped.split()) <= _MOST_WORDS
-        and any(pattern.search(stripped) for pattern in patterns)
+        and all(
+            any(pattern.search(sentence) for pattern in patterns)
+            for sentence in _SENTENCE_END.split(stripped)
+        )
+        and INSTRUCTION.search(stripped) is None
     )

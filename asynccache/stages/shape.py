@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
-
-import orjson
 
 from asynccache._errors import ConfigurationError
 from asynccache.stages._shape_body import shaped_body
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VOLATILE", "PromptShaper"]
 
-SHAPE: Final = "shape/1"
+SHAPE: Final = "shape/2"
 """Part of every key: a change of what shaping does starts a new set of keys."""
 _DIALECT: Final = "chat.completions"
 
@@ -30,23 +30,29 @@ class PromptShaper:
 
     An upstream such as vLLM keeps the work on a prompt up to the first token that is new, so whatever
     differs without need should stand last. A stage for a custom chain, before ``Normalize``; requests of
-    other dialects pass. The upstream is sent what the key was made of, so requests that are shaped alike
-    share their answer.
+    other dialects pass. The upstream is sent what the key was made of; requests share an answer when they
+    are sent alike and the same lines were moved in them.
 
-    What it does is part of the key, through ``control.version``: a list in JSON of its name, its options
-    and the version the caller gave. ``invalidate`` and the like take a request as the caller wrote it;
-    give them what ``shaped`` makes of it.
+    What it does is part of key and partition, through ``control.version``: a list in JSON of its name, its
+    options, the lines it moved and the version the caller gave. In a custom chain, ``invalidate`` and the
+    like take a request as the caller wrote it; give them what ``shaped`` makes of it.
 
     Args:
         tools: sort tools by name, and the keys in them; default True. The model reads the tools in this
             order.
-        volatile: move times, dates, and numbers of requests and users out of the first system or developer
-            message, in whole lines, to the end of the last user message, under a heading; default False.
-            They then have a user's authority. No other message is touched. In a conversation the caller's
-            own history does not have these lines, so the next turn is known up to this one's question.
-        patterns: what tells a volatile line: any of these is found in it; None takes ``VOLATILE``. Lines
-            of more than 300 characters or 16 words stay in any case, and so does all of a message of more
-            than 32 Ki characters.
+        volatile: move lines that tell the present time, the current user or the id of a request or
+            session out of the first system or developer message to the end of the last user message, under
+            a heading; default False. They then have a user's authority. No other message is touched. In a
+            conversation the caller's own history does not have these lines, so the next turn is known up to
+            this one's question. As without shaping, an answer is served again only where the moved lines
+            are equal: with one that changes with every request, such as a clock with seconds, nothing is
+            hit, exactly or semantically, and moving is of use to the upstream's prefix cache alone. The
+            moved lines are also in the question that is embedded, so that different questions look nearer
+            to each other than without them: ask for a higher ``threshold``.
+        patterns: what tells a volatile line: one of these is found in each of its sentences; None takes
+            ``VOLATILE``. These stay in any case: lines of more than 300 characters or 16 words, lines that
+            tell what to do (``never``, ``if``, ``use`` …), fenced code, every line from the first on that is
+            or announces an example, and all of a message of more than 32 Ki characters.
         documents: sort ``documents`` by their hashes; default False, because their order may matter.
         watch: is shown every request as it is sent; where its prefix breaks, hooks get a ``PrefixBreak``.
             Default None.
@@ -72,17 +78,22 @@ class PromptShaper:
         self._documents: Final = bool(documents)
         self._volatile: Final = own if volatile else ()
         self._watch: Final = watch
-        told = [[pattern.pattern, pattern.flags] for pattern in self._volatile]
-        self._options: Final = (SHAPE, self._tools, self._documents, told)
+        told = json.dumps([[pattern.pattern, pattern.flags] for pattern in self._volatile])
+        digest = sha256(told.encode()).hexdigest() if volatile else None
+        self._options: Final = (SHAPE, self._tools, self._documents, digest)
 
     def shaped(self, request: Request) -> Request:
         """The request as it is keyed and sent; the very object for another dialect."""
         if request.dialect != _DIALECT:
             return request
         body = request.body
+        moved: tuple[str, ...] = ()
         if isinstance(body, Mapping):
-            body = shaped_body(body, tools=self._tools, documents=self._documents, volatile=self._volatile)
-        version = orjson.dumps((*self._options, request.control.version)).decode()
+            body, moved = shaped_body(
+                body, tools=self._tools, documents=self._documents, volatile=self._volatile
+            )
+        # In ASCII: a lone surrogate in a moved line is for the door behind to refuse.
+        version = json.dumps((*self._options, moved, request.control.version))
         return replace(request, body=body, control=replace(request.control, version=version))
 
     async def __call__(self, exchange: Exchange, /) -> Exchange:

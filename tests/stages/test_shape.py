@@ -91,7 +91,7 @@ async def test_everything_but_body_and_version_stays() -> None:
 async def test_the_version_is_set_though_nothing_changes() -> None:
     left = await PromptShaper()(entering({"messages": [USER]}))
     assert left.request.control.version is not None
-    assert orjson.loads(left.request.control.version)[0] == "shape/1"
+    assert orjson.loads(left.request.control.version)[0] == "shape/2"
 
 
 async def test_the_version_tells_options_and_callers_versions_apart() -> None:
@@ -113,6 +113,32 @@ async def test_the_version_tells_options_and_callers_versions_apart() -> None:
 async def test_what_does_not_change_the_shape_does_not_change_the_version() -> None:
     same = PromptShaper(patterns=[re.compile("x")], watch=PrefixWatch())
     assert await version(same) == await version(PromptShaper())
+
+
+async def test_the_version_lists_what_was_moved() -> None:
+    shaper = PromptShaper(volatile=True)
+    lines = ("Current user: bob", "Request id: 7")
+    versions = [
+        (await shaper(entering(asking(system="\n".join((*moved, "Be brief.")))))).request.control.version
+        for moved in ((), lines[:1], lines[1:], lines, lines[::-1])
+    ]
+    told = [orjson.loads(version or "") for version in versions]
+    assert [each[4] for each in told] == [
+        [],
+        ["Current user: bob"],
+        ["Request id: 7"],
+        [*lines],
+        [*lines[::-1]],
+    ]
+    assert all(each[:4] == told[0][:4] and each[5] is None for each in told)
+    assert all(len(version or "") < 200 for version in versions)
+
+
+async def test_what_is_no_text_is_refused_by_the_door_behind_though_it_was_moved() -> None:
+    left = await PromptShaper(volatile=True)(entering(asking(system="Current user: \ud800\nBe brief.")))
+    assert left.request.body["messages"][0]["content"] == "Be brief."
+    with pytest.raises(InvalidRequest, match="surrogate"):
+        await Normalize()(left)
 
 
 async def test_a_request_of_another_dialect_passes_untouched() -> None:
@@ -151,7 +177,7 @@ async def test_without_a_volatile_line_in_the_system_message_nothing_breaks() ->
     events: list[Event] = []
     shaper = PromptShaper(volatile=True, watch=PrefixWatch())
     for minute in range(10, 20):
-        await shaper(entering(asking(A, system=f"It is 10:{minute}.\nBe brief."), events))
+        await shaper(entering(asking(A, system=f"It is now 10:{minute}.\nBe brief."), events))
     assert events == []
 
 

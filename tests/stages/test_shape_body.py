@@ -23,8 +23,13 @@ USER: Final = {"role": "user", "content": "hello"}
 lines = st.one_of(
     st.sampled_from(
         [
-            *(NOW, "Request id: abc-1", "Today is Monday.", "user: bob", "```", "", " ", "\t"),
-            *("You sell books. Be brief.", "At 10:30. Be kind. Nobody knows.", "Be kind. At 10:30."),
+            *(NOW, "Request id: abc-1", "Today is Monday.", "Current user: bob", "```", "", " ", "\t"),
+            *("User: hello", "For example:", "Current user: bob. Be kind.", "Never at 10:30."),
+            *(
+                "You sell books. Be brief.",
+                "It is now 10:30. Be kind. Nobody knows.",
+                "Be kind. It is now 10:30.",
+            ),
             "Since 2020-01-01 we have sold books to people in the whole world and elsewhere at any hour.",
         ]
     ),
@@ -74,7 +79,7 @@ bodies = st.fixed_dictionaries(
 
 
 def shaped(body: dict[str, Any]) -> Any:
-    return shaped_body(body, documents=True, volatile=VOLATILE)
+    return shaped_body(body, documents=True, volatile=VOLATILE).body
 
 
 def spoken(*contents_: Any, **fields: Any) -> dict[str, Any]:
@@ -136,7 +141,7 @@ def test_tools_in_any_order_with_their_keys_in_any_order_are_sent_alike(
         return [mixed(item) for item in value] if isinstance(value, list) else value
 
     other = [mixed(tool) for tool in chance.sample(given_, len(given_))]
-    one, two = (shaped_body({"tools": each})["tools"] for each in (given_, other))
+    one, two = (shaped_body({"tools": each}).body["tools"] for each in (given_, other))
     assert orjson.dumps(one) == orjson.dumps(two)
     assert sorted(orjson.dumps(tool, option=orjson.OPT_SORT_KEYS) for tool in given_) == sorted(
         map(orjson.dumps, one)
@@ -152,7 +157,7 @@ def test_tools_are_sorted_by_name_and_lists_in_their_schemas_stay() -> None:
         ],
         "functions": [{"name": "b"}, {"name": "a", "description": "x"}, {"name": "a"}],
     }
-    assert orjson.dumps(shaped_body(body)) == orjson.dumps(
+    assert orjson.dumps(shaped_body(body).body) == orjson.dumps(
         {
             "tools": [
                 {"function": {"name": "a"}, "type": "function"},
@@ -179,7 +184,7 @@ def test_tools_of_an_sdk_are_sorted_too() -> None:
         strict: bool | None = None
 
     body = {"tools": (MappingProxyType({"name": "b"}), Function(name="a"))}
-    assert shaped_body(body)["tools"] == [{"name": "a"}, {"name": "b"}]
+    assert shaped_body(body).body["tools"] == [{"name": "a"}, {"name": "b"}]
 
 
 @pytest.mark.parametrize(
@@ -204,14 +209,14 @@ def test_what_is_not_understood_passes_as_it_is(body: dict[str, Any]) -> None:
 def test_documents_are_sorted_only_when_asked_for() -> None:
     documents = [{"title": str(number), "text": "x"} for number in range(6)]
     one, two = ({"documents": each} for each in (documents, documents[::-1]))
-    assert shaped_body(one) is one
+    assert shaped_body(one).body is one
     assert shaped(one) == shaped(two) != one
     assert sorted(map(str, shaped(one)["documents"])) == sorted(map(str, documents))
 
 
 def test_volatile_lines_move_behind_the_question_under_a_heading() -> None:
-    system = f"{NOW}\nRequest id: abc-1\n\n{STATIC}\nUser: bob\nBe brief."
-    assert moved(system) == (f"\n{STATIC}\nBe brief.", under(NOW, "Request id: abc-1", "User: bob"))
+    system = f"{NOW}\nRequest id: abc-1\n\n{STATIC}\nCurrent user: bob\nBe brief."
+    assert moved(system) == (f"\n{STATIC}\nBe brief.", under(NOW, "Request id: abc-1", "Current user: bob"))
 
 
 def test_of_one_line_the_volatile_sentences_at_its_head_move() -> None:
@@ -256,30 +261,35 @@ def test_only_the_first_instructions_are_looked_through() -> None:
     assert shaped(body) is body
 
 
+@given(bodies)
+def test_what_was_moved_is_told_as_it_stands_under_the_heading(body: dict[str, Any]) -> None:
+    left = shaped_body(body, tools=False, volatile=VOLATILE)
+    event(f"moved: {len(left.moved)}")
+    assert bool(left.moved) == (left.body is not body)
+    if left.moved:
+        content = left.body["messages"][-1]["content"]
+        text = content if isinstance(content, str) else content[-1]["text"]
+        assert text.endswith("\n".join((HEADING, *left.moved)))
+
+
 @pytest.mark.parametrize(
     "line",
     [
+        *("Now: 2026-11-26 10:57", "* it is now 9:30", "ts=1764154666", "Timestamp: 1764154666123"),
+        *("session 7F3A21B0-0000-4000-8000-0123456789AB", "X-Request-ID: 7", "trace_id = af3"),
+        *("- Request id is 8", "Today's date is Thursday", "The current time in Rome is 10:57"),
+        *("Today is Monday", "Today is Thursday, November 26, 2026.", "Today: 26 Nov. 2026"),
+        *("**Current date:** 2026-11-26", "<current_time>10:57 UTC</current_time>", "Today is 26/11/2026"),
         *(
-            "2026-11-26",
-            "Now: 2026-11-26 10:57",
-            "* it is 9:30",
-            "(10:57:46 UTC)",
-            "ts=1764154666",
-            "1764154666123",
+            "Current date and time (UTC): 2026-11-26T10:57:46.123456+00:00",
+            "It's now 10:57 a.m. CET on Monday",
         ),
-        *(
-            "session 7F3A21B0-0000-4000-8000-0123456789AB",
-            "X-Request-ID: 7",
-            "trace_id = af",
-            "- Request id is 8",
-        ),
-        *(
-            "Today's date is the third",
-            "The current time in Rome is noon",
-            "Today is Monday",
-            "November 26, 2026",
-        ),
-        *("26 Nov. 2026", "User: bob", "user_id: 7", "Current user = bob", "Date: yesterday", "time: noon\r"),
+        *("user_id: 7", "Current user = bob", "Current user: Ana Maria Lopez", "user email: a@b.example"),
+        *("<user_name>bob</user_name>", "Logged-in user's name is Bob.", "time: 10:57:46\r"),
+        *("Request time: 10:57", "Generated at 2026-11-26 10:57", "It is now 10:57. Today is Monday."),
+        *("Local time: 10:57 (Europe/Berlin)", "Date: Thu, 26 Nov 2026 10:57:46 GMT"),
+        *("Today\u2019s date is 2026-11-26.", "Current time: Thu Nov 26 10:57:46 -05:00 2026"),
+        *("Current user: alice@b.example", "It is 2026-11-26.", "The current user is Zo\u00eb M\u00fcller"),
     ],
 )
 def test_a_volatile_line_is_recognised(line: str) -> None:
@@ -290,27 +300,66 @@ def test_a_volatile_line_is_recognised(line: str) -> None:
     "line",
     [
         *(STATIC, "Answer in 16:9.", "Call 0800 123456.", "Version 2026-13-45", "Be on time.", "Use 3:1."),
+        *("Tell the current date if asked", "The user is always right", "Users: be kind", "2026-11-26"),
+        *("Date formats vary", "(10:57:46 UTC)", "1764154666123", "Never accept bookings before 9:00."),
+        *("Date: 2026-05-12", "Time: 9:00 to 17:00", "Today's special: pancakes until 11:00", "User: bob"),
+        *("Today is Monday. You sell books.", "Today is a good day to buy.", "Current user: ask for it."),
+        *("Current date format: YYYY-MM-DD", "Current time zone: Europe/Berlin", "Current time slot: 9:00"),
+        *("It is 9:30 when we open", "Today is Monday and you sell books", "Today is Sun. Nov. 26, 2026."),
+        *("user_id: int64", "user_name: string", "Request id: string", '"user_id": "u_123",', "user id: bob"),
+        *("Username: your e-mail address", "Session id: ask the customer for it", "Last updated: 2026-01-01"),
+        *("Knowledge cutoff: 2024-06", "Current user: J. Smith. You sell books.", "User email: required"),
+        *("Local time: 9:00 - 17:00", "Today: 9:00\u201317:00", "Today is Monday BE KIND", "It is 19:00."),
         *(
-            "Tell the current date if asked",
-            "The user is always right",
-            "Users: be kind",
-            "Date formats vary",
+            "Username is case-sensitive",
+            "Current user: sell nothing",
+            "User number: 5",
+            "Sent on Monday",
+            "Server time: 9:00-17:00",
         ),
+        *("It is now 10:57, so be quick", "You are on call since 2026-11-26 10:57:46", "at 10:30"),
         "If a customer asks about orders placed before 2020-01-01, say that these are not on file any more.",
         "x" * 300 + " 2026-11-26",
+        "Current user: " + "x" * 300,
     ],
 )
 def test_a_line_of_instructions_is_not_volatile(line: str) -> None:
     assert parted(f"{line}\n{STATIC}") == (f"{line}\n{STATIC}", ())
 
 
+@pytest.mark.parametrize(
+    "marker",
+    [
+        *("Examples:", "For instance:", "User: hello", "Q: who am I?", "Input: x", "Answer in this format:"),
+        *("<example>", "As in the samples below", "Human 1: hi", "**Assistant:** hi", "It looks like:"),
+    ],
+)
+def test_nothing_moves_from_the_first_line_on_that_is_of_an_example(marker: str) -> None:
+    text = f"{STATIC}\n{marker}\n{NOW}\nuser_id: 7"
+    assert parted(text) == (text, ())
+    assert parted(f"{NOW}\n{text}") == (text, (NOW,))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Today is Sun. Nov. 26, 2026. You sell books.", "It is now 10:57 a.m. sharp. You sell books."),
+        *("Current user: J. Smith. You sell books.", "Today is 26 Nov. 2026. Be kind. Be brief."),
+        *("Current user: Bob. be kind.", "You sell books. It is now 10:57."),
+    ],
+)
+def test_no_sentence_is_torn(text: str) -> None:
+    rest, moved_ = parted(text)
+    assert (rest, moved_) in ((text, ()), ("Be kind. Be brief.", ("Today is 26 Nov. 2026.",)))
+
+
 def test_examples_in_fenced_code_stay() -> None:
-    text = f"{STATIC}\n```json\n2026-11-26\n```\n2026-11-27\n~~~\n10:30"
-    assert parted(text) == (text.replace("2026-11-27\n", ""), ("2026-11-27",))
+    text = f"{STATIC}\n```json\nNow: 10:28\n```\nNow: 10:29\n~~~\nNow: 10:30"
+    assert parted(text) == (text.replace("Now: 10:29\n", ""), ("Now: 10:29",))
 
 
 def test_own_patterns_stand_in_place_of_ours() -> None:
     body = spoken(f"{NOW}\nPrices of week 7\n{STATIC}", "hello")
-    left = shaped_body(body, volatile=[re.compile("week [0-9]+")])["messages"]
+    left = shaped_body(body, volatile=[re.compile("week [0-9]+")]).body["messages"]
     assert left[0]["content"] == f"{NOW}\n{STATIC}"
     assert left[1]["content"] == under("Prices of week 7")
