@@ -242,9 +242,14 @@ _OPTIONS: Final[Mapping[str, _Option]] = {
 """The arguments of ``CachePipeline`` that are data. The others (stages, hooks, a clock …) are code."""
 
 
+_OF_OTHERS: Final = ("ASYNCCACHE_TENANT_SECRET", "ASYNCCACHE_TEST_")
+"""Variables that are read elsewhere: by ``VLLMUpstream``, and by tests."""
+
+
 def _variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Those that are ours and say something."""
     given = {name: text for name, text in environ.items() if name.startswith(_PREFIX) and text}
+    given = {name: text for name, text in given.items() if not name.startswith(_OF_OTHERS)}
     known = {option: _variable(option) for option in (*_OPTIONS, "config")}
     for name in given:
         if name not in known.values():

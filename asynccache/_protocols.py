@@ -626,7 +626,10 @@ class Dialect(Protocol):
         ...
 
     def replay(self, body: Mapping[str, Any], response: Response) -> Iterable[bytes]:
-        """The frames of a stored answer: as recorded, or made from the document."""
+        """The frames of a stored answer: as recorded, or made from the document.
+
+        Raises InvalidRequest where the protocol has no streams, ValueError for a document that is no answer.
+        """
         ...
 
     def replayable(self, body: Mapping[str, Any], response: Response) -> str | None:
@@ -657,7 +660,10 @@ class Dialect(Protocol):
         ...
 
     def acts(self, response: Response) -> bool:
-        """Whether the answer asks for something to be done (tool calls), whatever it says beside."""
+        """Whether the answer asks for something to be done (tool calls), whatever it says beside.
+
+        True for what cannot be read.
+        """
         ...
 
     def text(self, document: Any) -> str:
@@ -702,6 +708,6 @@ class Divisible(Protocol):
     def merge(self, parts: Sequence[Response]) -> Response:
         """The answer to the whole, out of those to all its parts in order.
 
-        Raises ValueError when they are none.
+        Raises ValueError when they are none, or do not go together.
         """
         ...

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from hashlib import sha256
 from hmac import digest
+from operator import itemgetter
 from typing import Final
 
 import orjson
@@ -72,7 +73,7 @@ _NEUTRAL: Final = frozenset(
 """Headers that say nothing of whose an answer is or what is in it. Every other one, known or not, is told."""
 _NEUTRAL_FAMILIES: Final = ("sec-ch-", "sec-fetch-", "x-b3-", "x-datadog-", "x-stainless-")
 
-_BOT_COOKIE: Final = re.compile(r"\s*(?:__cf|_cf)[^=]*=")
+_BOT_COOKIE: Final = re.compile(r"\s*(?:__cf_bm|_cfuvid|cf_clearance|__cfruid|__cflb|__cfwaitingroom)=")
 """Cloudflare tells browsers from bots by them; they come and go, and are no one's account."""
 
 
@@ -88,12 +89,13 @@ def tenant_of(headers: Iterable[tuple[str, str]], *, origin: str, secret: bytes 
         origin: the server asked, as far as the URL tells: scheme, host, port, path and query.
         secret: key of the hash.
     """
-    telling = sorted([name, value] for name, value in map(_lower, headers) if value and _tells(name))
+    told = [(name, value) for name, value in map(_lower, headers) if value and _tells(name)]
+    telling = sorted(told, key=itemgetter(0))  # the order of several of one name may mean something
     return digest(secret, orjson.dumps([origin, telling]), "sha256").hex()
 
 
 def _lower(header: tuple[str, str]) -> tuple[str, str]:
-    name, value = header[0].lower(), header[1].strip()
+    name, value = header[0].lower(), header[1].strip(" \t")
     if name == "cookie":
         value = ";".join(part for part in value.split(";") if _BOT_COOKIE.match(part) is None)
     return name, value

@@ -23,6 +23,7 @@ from asynccache._errors import (
 from asynccache._models import Source
 from asynccache._registry import find_dialect
 from asynccache._wire.status import cache_headers
+from asynccache.upstreams._failures import names_error, parse
 
 if TYPE_CHECKING:
     from asynccache._answer_stream import AnswerStream
@@ -113,8 +114,8 @@ def failed(error: Exception, dialect: str) -> Answer:
             status = _status(error)
             if error.retry_after is not None:
                 headers.append(("retry-after", f"{error.retry_after:.0f}"))
-            is_json = error.body.lstrip()[:1] == b"{"
-            return Answer(status, headers, error.body if is_json else shape.failure(status, str(error)))
+            theirs = _is_failure(error)
+            return Answer(status, headers, error.body if theirs else shape.failure(status, str(error)))
         case PipelineClosed():
             return Answer(503, headers, shape.failure(503, "the cache is closing"))
         case ConfigurationError():
@@ -133,6 +134,12 @@ def _status(error: UpstreamError) -> int:
     if isinstance(error, UpstreamTimeout):
         return 504
     return 503 if isinstance(error, UpstreamBusy) else 502
+
+
+def _is_failure(error: UpstreamError) -> bool:
+    """Whether the upstream's own words, as they came, are a document that tells of a failure."""
+    document = parse(error.body)
+    return isinstance(document, dict) and (error.status in _FAILURES or names_error(document))
 
 
 def _token() -> tuple[str, int]:

@@ -13,6 +13,7 @@ from asynccache._errors import (
     ConfigurationError,
     InvalidRequest,
     NotCached,
+    PipelineClosed,
     UpstreamError,
 )
 from asynccache._models import Request, Scope
@@ -112,6 +113,7 @@ class DropIn:
 
         Raises:
             Exception: whatever ``send`` raises.
+            PipelineClosed: the pipeline was closed while the call was on its way.
         """
         dialect = call.dialect
         try:
@@ -133,8 +135,8 @@ class DropIn:
             received = relay.received
             if received is not None and received.body is not None:
                 return _verbatim(received, received.body)
-            if relay.sent and not isinstance(error, AsyncCacheError):
-                raise  # the transport's own, and this call's
+            if relay.sent and (not isinstance(error, AsyncCacheError) or isinstance(error, PipelineClosed)):
+                raise  # the transport's own, or the end of both
             # Another's call has failed, or the cache: what this one's upstream says is for it to say. A body
             # refused at our door is best refused by a server that knows its own.
             if isinstance(error, AsyncCacheError) and not isinstance(error, (UpstreamError, InvalidRequest)):

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import orjson
 
+from asynccache.dialects._encoding import encoded
 from asynccache.dialects._folding import Rules, by_index, first, fold, given, joined, last, nested
 
 __all__ = ["assemble"]
@@ -24,7 +25,7 @@ def assemble(frames: Sequence[bytes]) -> bytes:
         raise ValueError("no frame holds a choice")
     document["object"] = "chat.completion"
     document.pop("obfuscation", None)  # random padding that hides a chunk's length on the wire
-    return orjson.dumps(document)
+    return encoded(document)
 
 
 def _pieces(values: list[Any]) -> Any:

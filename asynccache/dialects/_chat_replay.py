@@ -25,6 +25,8 @@ def replay(body: Mapping[str, Any], response: Response) -> Iterable[bytes]:
 
 
 def _choice_chunks(choice: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if not isinstance(choice.get("message"), dict):
+        raise ValueError("a choice of the stored document has no message")  # noqa: TRY004  (it is bad data)
     rest = {name: choice[name] for name in choice if name not in ("index", "message")}
     for delta in _deltas(choice["message"]):
         chunk = {"index": choice["index"], "delta": delta, "finish_reason": None}
@@ -36,7 +38,9 @@ def _choice_chunks(choice: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _deltas(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
     texts = [name for name in _TEXTS if isinstance(message.get(name), str)]
-    calls = message.get("tool_calls") or []
+    calls = message.get("tool_calls")
+    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        calls = []
     opening = {
         name: value
         for name, value in message.items()

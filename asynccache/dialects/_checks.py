@@ -13,6 +13,7 @@ __all__ = [
     "check_count",
     "check_json",
     "check_kind",
+    "check_limit",
     "check_numbers",
     "check_stop",
     "is_whole",
@@ -79,6 +80,14 @@ def check_count(name: str, value: Any) -> None:
         raise mismatch(name, "a whole number", value)
     if value < 1:
         raise InvalidRequest(name, f"must be positive, got {value!r}")
+
+
+def check_limit(name: str, value: Any) -> None:
+    """Raise InvalidRequest unless it is a whole number of 0 or more."""
+    if not is_whole(value):
+        raise mismatch(name, "a whole number", value)
+    if value < 0:
+        raise InvalidRequest(name, f"must not be negative, got {value!r}")
 
 
 def check_stop(stop: Any) -> None:

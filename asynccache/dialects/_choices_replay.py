@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 
+from asynccache.dialects._encoding import encoded
+
 if TYPE_CHECKING:
     from asynccache._models import Response
 
@@ -41,7 +43,16 @@ def replayable(body: Mapping[str, Any], response: Response) -> str | None:
     if body.get("stream") is False or not _asks_for_usage(body):
         return None
     # The document has the usage of its frames, so it speaks for both.
-    return None if orjson.loads(response.body).get("usage") is not None else "usage was not recorded"
+    return None if _tells_usage(response.body) else "usage was not recorded"
+
+
+def _tells_usage(document: bytes) -> bool:
+    at = document.rfind(b'"usage":{')
+    # One object is closed behind it: the document, unless a text there holds braces of its own. Parsing could
+    # take milliseconds.
+    if at >= 0 and document.count(b"}", at) - document.count(b"{", at) == 1:
+        return True
+    return orjson.loads(document).get("usage") is not None
 
 
 def _asks_for_usage(body: Mapping[str, Any]) -> bool:
@@ -60,10 +71,12 @@ def _made(document: Any, kind: str, chunks: Chunks, *, with_usage: bool) -> Iter
         raise ValueError("the stored document has no choices")  # noqa: TRY004  (it is bad data)
     common = {"object": kind}
     common.update((name, document[name]) for name in _EVERY_CHUNK if name in document)
+    if not all(isinstance(choice, dict) and "index" in choice for choice in document["choices"]):
+        raise ValueError("a choice of the stored document is none")
     once = {name: document[name] for name in document if name not in (*common, "choices", "usage")}
     for choice in document["choices"]:
         for chunk in chunks(choice):
-            yield orjson.dumps({**common, "choices": [chunk], **once})
+            yield encoded({**common, "choices": [chunk], **once})
             once = {}
     if with_usage and "usage" in document:
-        yield orjson.dumps({**common, "choices": [], "usage": document["usage"]})
+        yield encoded({**common, "choices": [], "usage": document["usage"]})

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from asynccache._errors import InvalidRequest
 from asynccache.dialects._checks import (
     check_body,
     check_count,
     check_kind,
+    check_limit,
     check_numbers,
     check_stop,
-    is_whole,
-    mismatch,
 )
 from asynccache.dialects._inputs import check_inputs
 
@@ -48,14 +46,6 @@ def check(body: Any) -> None:
     for name in _COUNTS:
         if body.get(name) is not None:
             check_count(name, body[name])
-    _check_limit(body.get("max_tokens"))
+    if body.get("max_tokens") is not None:  # with echo, 0 asks for the prompt's own log probabilities
+        check_limit("max_tokens", body["max_tokens"])
     check_stop(body.get("stop"))
-
-
-def _check_limit(value: Any) -> None:
-    if value is None:
-        return
-    if not is_whole(value):
-        raise mismatch("max_tokens", "a whole number", value)
-    if value < 0:  # with echo, 0 asks for the prompt's own log probabilities
-        raise InvalidRequest("max_tokens", f"must not be negative, got {value!r}")

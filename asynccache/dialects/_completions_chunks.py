@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import orjson
 
+from asynccache.dialects._encoding import encoded
 from asynccache.dialects._folding import Rules, by_index, first, fold, joined, nested
 
 __all__ = ["assemble", "chunks"]
@@ -19,7 +20,7 @@ def assemble(frames: Sequence[bytes]) -> bytes:
         raise ValueError("no frame holds a choice")
     document["object"] = "text_completion"
     document.pop("obfuscation", None)  # random padding that hides a chunk's length on the wire
-    return orjson.dumps(document)
+    return encoded(document)
 
 
 def chunks(choice: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -56,8 +56,10 @@ def nested(rules: Rules) -> Fold:
     """The rule of a field that holds an object whose fields have rules of their own."""
 
     def folded(values: list[Any]) -> Any:
-        objects = given(values)
-        return fold(objects, rules) if objects else None
+        pieces = given(values)
+        if not all(isinstance(piece, dict) for piece in pieces):
+            return last(pieces)  # in a form that is not known, it is kept as a field without a rule
+        return fold(pieces, rules) if pieces else None
 
     return folded
 

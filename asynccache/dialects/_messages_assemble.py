@@ -6,11 +6,15 @@ Blocks grow by their deltas, each kind by its rule; the message takes what the l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 
+from asynccache.dialects._encoding import encoded
+
 __all__ = ["assemble"]
+
+_T = TypeVar("_T", str, list[Any])
 
 _JOINED: Final = {
     "text_delta": ("text", "text"),
@@ -34,7 +38,7 @@ def assemble(frames: Sequence[bytes]) -> bytes:
         if not isinstance(event, dict):
             raise ValueError("a frame is not an object")  # noqa: TRY004  (it is bad data)
         message.take(event)
-    return orjson.dumps(message.made())
+    return encoded(message.made())
 
 
 class _Message:
@@ -120,6 +124,8 @@ class _Block:
 
     def grow(self, delta: Mapping[str, Any]) -> None:
         kind = delta.get("type")
+        if not isinstance(kind, str):
+            raise ValueError("a delta without a type")  # noqa: TRY004  (it is bad data)
         if kind in _JOINED:
             source, field = _JOINED[kind]
             piece = delta.get(source)
@@ -129,7 +135,7 @@ class _Block:
         elif kind in _REPLACING:
             self._fields.update((name, delta[name]) for name in _REPLACING[kind] if name in delta)
         elif kind == "citations_delta":
-            self._fields["citations"] = [*(self._fields.get("citations") or ()), delta.get("citation")]
+            self._fields["citations"] = [*_begun(self._fields, "citations", list), delta.get("citation")]
         else:  # what it would have brought is missing from the block
             raise ValueError("a delta of an unknown type")
 
@@ -137,10 +143,18 @@ class _Block:
         for field, pieces in self._pieces.items():
             joined = "".join(pieces)
             if field != "input":
-                self._fields[field] = (self._fields.get(field) or "") + joined
+                self._fields[field] = _begun(self._fields, field, str) + joined
             elif joined.strip():  # nothing: a call without arguments is whole from its start
                 self._fields[field] = _input(joined)
         return self._fields
+
+
+def _begun(fields: Mapping[str, Any], name: str, kind: type[_T]) -> _T:
+    """What a field that deltas go on with was at the block's start."""
+    value = fields.get(name) or kind()
+    if not isinstance(value, kind):
+        raise ValueError("a delta of another type than its block")  # noqa: TRY004  (it is bad data)
+    return value
 
 
 def _input(text: str) -> orjson.Fragment | str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from asynccache._errors import InvalidRequest
-from asynccache.dialects._checks import check_body, check_kind, check_numbers, is_whole, mismatch
+from asynccache.dialects._checks import check_body, check_kind, check_limit, check_numbers, mismatch
 
 __all__ = ["check"]
 
@@ -18,7 +18,8 @@ def check(body: Any) -> None:
     """Raise InvalidRequest, naming the field, for the first fault."""
     check_body(body)
     _check_messages(body.get("messages"))
-    _check_max_tokens(body.get("max_tokens"))
+    # The protocol demands it; 0 asks for no answer, only that the upstream reads the prompt.
+    check_limit("max_tokens", body.get("max_tokens"))
     if body.get("system") is not None:
         _check_content(body["system"], "system")
     check_kind(body, "model", str, "a string")
@@ -57,14 +58,6 @@ def _check_content(content: Any, path: str) -> None:
             raise mismatch(f"{path}[{index}].type", "a string", kind)
         if kind == "text" and not isinstance(block.get("text"), str):
             raise mismatch(f"{path}[{index}].text", "a string", block.get("text"))
-
-
-def _check_max_tokens(value: Any) -> None:
-    """The protocol demands it; 0 asks for no answer, only that the upstream reads the prompt."""
-    if not is_whole(value):
-        raise mismatch("max_tokens", "a whole number", value)
-    if value < 0:
-        raise InvalidRequest("max_tokens", f"must not be negative, got {value!r}")
 
 
 def _check_items(body: Mapping[str, Any], name: str, kind: type, words: str) -> None:

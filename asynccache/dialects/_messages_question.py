@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from asynccache.dialects._history import held_messages
+
 if TYPE_CHECKING:
     from asynccache._models import History
 
@@ -16,7 +18,7 @@ __all__ = ["split"]
 
 _Message: TypeAlias = "Mapping[str, Any]"
 
-_INSTRUCTING: Final = "system"
+_INSTRUCTING: Final = ("system",)
 """The role of messages that are held whatever the history mode cuts away, as the field of that name is."""
 
 _OF_TOOLS: Final = ("tool_use", "tool_result")
@@ -55,21 +57,7 @@ def _asked(message: _Message) -> tuple[_Message, str] | None:
 
 
 def _held(earlier: Sequence[_Message], last: int) -> list[_Message] | None:
-    """The instructions and at least the ``last`` of the other messages; None if any is about tools.
-
-    Results of tools mean nothing without the calls, and the calls nothing without what led to them.
-    """
-    others = [place for place, message in enumerate(earlier) if message["role"] != _INSTRUCTING]
-    # What was said since the last answer belongs to the turn of the question: a document sent ahead, or
-    # tools that are still at work.
-    turn = next((n for n, place in enumerate(reversed(others)) if _is_answer(earlier[place])), len(others))
-    cut = set(others[: max(0, len(others) - max(last, turn))])
-    held = [message for place, message in enumerate(earlier) if place not in cut]
-    return None if any(map(_is_about_tools, held)) else held
-
-
-def _is_answer(message: _Message) -> bool:
-    return message["role"] == "assistant" and not _is_about_tools(message)
+    return held_messages(earlier, last, instructing=_INSTRUCTING, about_tools=_is_about_tools)
 
 
 def _is_about_tools(message: _Message) -> bool:

@@ -23,7 +23,10 @@ def replay(response: Response) -> Iterable[bytes]:
     if response.frames:
         return response.frames
     # Not orjson, which makes floats of integers over 64 bits: a tool is to get the number the model wrote.
-    return [_json(event).encode() for event in _events(json.loads(response.body))]
+    try:
+        return [_json(event).encode() for event in _events(json.loads(response.body))]
+    except RecursionError as error:
+        raise ValueError("the stored message is nested too deeply") from error
 
 
 def _json(value: Any) -> str:

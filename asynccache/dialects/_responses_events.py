@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import orjson
 
-__all__ = ["ENDS", "ResponsesProgress", "addressed", "assemble", "event", "renewed", "streamed_items"]
+from asynccache.dialects._encoding import encoded
+
+__all__ = ["ENDS", "ResponsesProgress", "addressed", "assemble", "ends", "event", "renewed", "streamed_items"]
 
 ENDS: Final = frozenset({"response.completed", "response.failed", "response.incomplete"})
 """The types of the events that end a response; each holds the whole of it."""
@@ -60,13 +63,19 @@ def assemble(frames: Sequence[bytes]) -> bytes:
     for parsed in events:
         if not isinstance(parsed, dict):
             raise ValueError("a frame is not an object")  # noqa: TRY004  (it is bad data)
-        if parsed.get("type") in ENDS:
+        if ends(parsed):
             document = parsed.get("response")
     if not isinstance(document, dict):
         raise ValueError("no frame holds the final response")  # noqa: TRY004  (it is bad data)
     if not document.get("output"):  # vLLM has left it empty
         document["output"] = streamed_items(events)
-    return orjson.dumps(document)
+    return encoded(document)
+
+
+def ends(parsed: Mapping[str, Any]) -> bool:
+    """Whether an event is the final one."""
+    kind = parsed.get("type")
+    return isinstance(kind, str) and kind in ENDS
 
 
 def streamed_items(events: Sequence[dict[str, Any]]) -> list[Any]:
@@ -85,7 +94,9 @@ def event(frame: bytes) -> bytes:
     kind = parsed.get("type")
     error = parsed.get("error")
     if not isinstance(kind, str) and error is not None:
-        kind, frame = "error", orjson.dumps(_error_event(error))
+        kind = "error"
+        with suppress(ValueError):  # nested too deeply: it goes out as it came
+            frame = encoded(_error_event(error))
     data = frame.replace(b"\n", b"\ndata: ")  # JSON written over several lines
     if not isinstance(kind, str):
         return b"data: %b\n\n" % data

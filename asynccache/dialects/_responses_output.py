@@ -37,7 +37,7 @@ def message_texts(item: Any) -> list[str]:
 
 def acts(item: Any) -> bool:
     """Whether an output item asks for something to be done; one of an unknown type may."""
-    return not (isinstance(item, dict) and item.get("type") in _PASSIVE)
+    return not (isinstance(item, dict) and str(item.get("type")) in _PASSIVE)
 
 
 def said(items: list[Any]) -> list[tuple[Any, ...]]:

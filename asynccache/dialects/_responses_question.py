@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from asynccache.dialects._chat_question import _held as held_messages
+from asynccache.dialects._chat_question import INSTRUCTING
+from asynccache.dialects._history import held_messages
 from asynccache.dialects._responses_check import TEXTS
 from asynccache.dialects._responses_tools import has_foreign_tool
 
@@ -55,10 +56,10 @@ def _asked(item: Mapping[str, Any]) -> tuple[Mapping[str, Any], str] | None:
     return {**item, "content": parts}, content[place]["text"]
 
 
-def _held(earlier: Sequence[Mapping[str, Any]], last: int) -> list[Any] | None:
+def _held(earlier: Sequence[Mapping[str, Any]], last: int) -> list[Mapping[str, Any]] | None:
     """What the history mode holds, by the rule of chat messages: whatever is no message is about tools."""
-    messages = [
-        {"role": item["role"] if item.get("type") == "message" else "tool", "item": item} for item in earlier
-    ]
-    held = held_messages(messages, last)
-    return None if held is None else [message["item"] for message in held]
+    return held_messages(earlier, last, instructing=INSTRUCTING, about_tools=_is_no_message)
+
+
+def _is_no_message(item: Mapping[str, Any]) -> bool:
+    return item.get("type") != "message"

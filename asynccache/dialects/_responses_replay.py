@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeGuard
 
 import orjson
 
+from asynccache.dialects._encoding import encoded
 from asynccache.dialects._responses_events import ENDS
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def replay(response: Response) -> Iterable[bytes]:
 
 def _numbered(document: Any) -> Iterator[bytes]:
     for number, (kind, fields) in enumerate(_made(document)):
-        yield orjson.dumps({"type": f"response.{kind}", "sequence_number": number, **fields})
+        yield encoded({"type": f"response.{kind}", "sequence_number": number, **fields})
 
 
 def _made(document: Any) -> Iterator[_Event]:
@@ -62,6 +63,8 @@ def _made(document: Any) -> Iterator[_Event]:
     begun = document | {name: value for name, value in _UNKNOWN_AT_FIRST.items() if name in document}
     yield "created", {"response": begun}
     yield "in_progress", {"response": begun}
+    if not all(isinstance(item, dict) for item in output):
+        raise ValueError("an output item of the stored response is no object")
     for place, item in enumerate(output):
         yield from _item(place, item)
     yield status, {"response": document}
@@ -76,7 +79,7 @@ def _item(place: int, item: dict[str, Any]) -> Iterator[_Event]:
         inside += _summary(opening, where)
     if kind in ("message", "reasoning"):
         inside += _content(opening, where)
-    if kind in _CALL_TEXTS:
+    if isinstance(kind, str) and kind in _CALL_TEXTS:
         text, event = _CALL_TEXTS[kind]
         inside += _text(opening, text, event, where)
     yield "output_item.added", {"output_index": place, "item": opening}
@@ -87,7 +90,7 @@ def _item(place: int, item: dict[str, Any]) -> Iterator[_Event]:
 def _summary(opening: dict[str, Any], where: Mapping[str, Any]) -> Iterator[_Event]:
     """The events of a reasoning's summary, which the ``opening`` item then lacks."""
     parts = opening.get("summary")
-    if not isinstance(parts, list):
+    if not _is_told_in_parts(parts):
         return
     opening["summary"] = []
     for index, part in enumerate(parts):
@@ -102,7 +105,7 @@ def _summary(opening: dict[str, Any], where: Mapping[str, Any]) -> Iterator[_Eve
 def _content(opening: dict[str, Any], where: Mapping[str, Any]) -> Iterator[_Event]:
     """The events of a message's or reasoning's parts, which the ``opening`` item then lacks."""
     parts = opening.get("content")
-    if not isinstance(parts, list):
+    if not _is_told_in_parts(parts):
         return
     opening["content"] = []
     for index, part in enumerate(parts):
@@ -114,9 +117,14 @@ def _content(opening: dict[str, Any], where: Mapping[str, Any]) -> Iterator[_Eve
         yield "content_part.done", {**here, "part": part}
 
 
+def _is_told_in_parts(parts: Any) -> TypeGuard[list[dict[str, Any]]]:
+    """Whether events can bring these; whatever else servers put there comes with its item."""
+    return isinstance(parts, list) and all(isinstance(part, dict) for part in parts)
+
+
 def _part(empty: dict[str, Any], here: Mapping[str, Any]) -> Iterator[_Event]:
     kind = empty.get("type")
-    if kind not in _PART_TEXTS:
+    if not isinstance(kind, str) or kind not in _PART_TEXTS:
         return
     text, event = _PART_TEXTS[kind]
     if kind != "output_text":
@@ -126,14 +134,14 @@ def _part(empty: dict[str, Any], here: Mapping[str, Any]) -> Iterator[_Event]:
     for name in ("logprobs", "annotations"):
         if isinstance(empty.get(name), list):
             empty[name] = []
-    *delta, done = _text(empty, text, event, {**here, "logprobs": logprobs or []})
-    yield from delta
-    for index, annotation in enumerate(annotations or ()):
+    told = list(_text(empty, text, event, {**here, "logprobs": logprobs or []}))
+    yield from told[:-1]
+    for index, annotation in enumerate(annotations if isinstance(annotations, list) else ()):
         yield (
             "output_text.annotation.added",
             {**here, "annotation_index": index, "annotation": annotation},
         )
-    yield done
+    yield from told[-1:]
 
 
 def _text(holder: dict[str, Any], name: str, event: str, where: Mapping[str, Any]) -> Iterator[_Event]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import orjson
 
-from asynccache.dialects._responses_events import ENDS, streamed_items
+from asynccache.dialects._responses_events import ends, streamed_items
 from asynccache.dialects._responses_output import message_texts, said
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _events(frames: Sequence[bytes]) -> list[dict[str, Any]] | str:
         if parsed.get("error") is not None or parsed.get("type") == "error":
             return "a frame carries an error"
         events.append(parsed)
-    if events and not any(parsed.get("type") in ENDS for parsed in events):
+    if events and not any(map(ends, events)):
         return "the stream has no final event"
     return events
 
@@ -124,7 +124,7 @@ def _forces_call(choice: str | Mapping[str, Any] | None) -> bool:
 def _output_fault(output: list[dict[str, Any]], expected: _Expected) -> str | None:
     if expected.call and not any(str(item.get("type")).endswith("_call") for item in output):
         return "no tool was called"
-    calls = [item for item in output if item.get("type") in _CALLS]
+    calls = [item for item in output if str(item.get("type")) in _CALLS]
     for call in calls:
         if fault := _call_fault(call):
             return fault

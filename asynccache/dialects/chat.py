@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import orjson
-
 from asynccache.dialects._chat_assemble import assemble
 from asynccache.dialects._chat_check import check
 from asynccache.dialects._chat_identity import identity
@@ -17,6 +15,7 @@ from asynccache.dialects._chat_replay import replay
 from asynccache.dialects._chat_verdict import verdict
 from asynccache.dialects._choices_progress import ChoicesProgress
 from asynccache.dialects._choices_replay import replayable
+from asynccache.dialects._faults import parsed
 from asynccache.dialects._openai import DONE, event, failure, renewed
 from asynccache.dialects._usage import cost
 from asynccache.dialects._vllm import bypass
@@ -129,11 +128,13 @@ class ChatCompletions:
         return failure(status, message, field=field)
 
     def acts(self, response: Response) -> bool:
+        """Whether a tool or function is called; what cannot be read may do so."""
         body = response.body
         if b'"tool_calls"' not in body and b'"function_call"' not in body:
             return False
-        messages = [choice["message"] for choice in orjson.loads(body)["choices"]]
-        return any(message.get("tool_calls") or message.get("function_call") for message in messages)
+        document = parsed(body, "the answer")
+        choices = None if isinstance(document, str) else document.get("choices")
+        return not isinstance(choices, list) or any(map(_calls, choices))
 
     def text(self, document: Any) -> str:
         """The first choice's text; the text parts joined where the content is a list; "" when none."""
@@ -158,6 +159,11 @@ class ChatCompletions:
             "model": model if isinstance(model, str) else "callable",
             "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
         }
+
+
+def _calls(choice: Any) -> bool:
+    message = choice.get("message") if isinstance(choice, dict) else None
+    return not isinstance(message, dict) or bool(message.get("tool_calls") or message.get("function_call"))
 
 
 def _first(document: Any, part: str) -> Any:

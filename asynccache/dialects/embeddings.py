@@ -154,7 +154,7 @@ class Embeddings:
         tokens, an estimate for texts, and in sum always what was reported.
 
         Raises:
-            ValueError: there is not one embedding for each part.
+            ValueError: there is not one embedding for each part, or they differ in length.
         """
         return distribute(parts, response)
 
@@ -162,7 +162,7 @@ class Embeddings:
         """The answers of all parts as one, numbered in order; usage is what the whole takes without a cache.
 
         Raises:
-            ValueError: a part does not hold one embedding.
+            ValueError: a part does not hold one embedding, or they differ in model or length.
         """
         return merge(parts)
 

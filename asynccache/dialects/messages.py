@@ -9,6 +9,7 @@ from uuid import uuid4
 import orjson
 
 from asynccache._models import Cost, History, Response
+from asynccache.dialects._faults import parsed
 from asynccache.dialects._messages_assemble import assemble
 from asynccache.dialects._messages_check import check
 from asynccache.dialects._messages_identity import identity
@@ -155,10 +156,17 @@ class Messages:
         return failure(status, message)
 
     def acts(self, response: Response) -> bool:
-        """Whether a tool of the caller's is called; the server's own have run already."""
+        """Whether a tool of the caller's is called; the server's own have run already.
+
+        What cannot be read may call one.
+        """
         if b'"tool_use"' not in response.body:
             return False
-        return any(block.get("type") == "tool_use" for block in orjson.loads(response.body)["content"])
+        document = parsed(response.body, "the answer")
+        blocks = None if isinstance(document, str) else document.get("content")
+        return not isinstance(blocks, list) or any(
+            not isinstance(block, dict) or block.get("type") == "tool_use" for block in blocks
+        )
 
     def text(self, document: Any) -> str:
         """The text blocks joined; "" when there is none."""

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import orjson
-
 from asynccache._models import Cost, History, Response
+from asynccache.dialects._faults import parsed
 from asynccache.dialects._openai import failure
 from asynccache.dialects._responses_check import check
 from asynccache.dialects._responses_events import ResponsesProgress, addressed, assemble, event, renewed
@@ -140,7 +139,10 @@ class Responses:
         return failure(status, message, field=field)
 
     def acts(self, response: Response) -> bool:
-        return any(map(acts, _output(orjson.loads(response.body))))
+        """Whether a call is the caller's to answer; what cannot be read, or is of an unknown type, may be."""
+        document = parsed(response.body, "the answer")
+        output = None if isinstance(document, str) else document.get("output")
+        return not isinstance(output, list) or any(map(acts, output))
 
     def text(self, document: Any) -> str:
         """The texts of all messages, joined; "" when there is none."""

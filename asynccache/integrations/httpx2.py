@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import httpx2
 
-from asynccache.integrations._client import AsyncBody, Library, Shell, SyncBody
+from asynccache._pipeline import CachePipeline
+from asynccache._wire.drop_in import DropIn
+from asynccache.integrations._blocking_client import BlockingShell, SyncBody
+from asynccache.integrations._client import AsyncBody, Shell
+from asynccache.integrations._library import Library, Parts
 
 if TYPE_CHECKING:
     from asynccache._models import Scope
-    from asynccache._pipeline import CachePipeline
 
 __all__ = ["CacheTransport"]
 
@@ -29,14 +33,17 @@ class CacheTransport(httpx2.AsyncBaseTransport, httpx2.BaseTransport):
     and, on failure, its own errors; the pipeline's upstream, if it has one, is not asked. Whose request it is
     follows from the server, the path and all headers that may say so (``Authorization``,
     ``OpenAI-Organization``, ``OpenAI-Project``, ``x-api-key`` …), kept as a keyed hash: two accounts never
-    share an answer. ``Cache-Control`` and ``X-Cache-Tags`` headers of a call say what it asks of the cache;
+    share an answer. What only the inner transport knows (a client certificate, ``uds=``, a proxy) is not
+    seen here: give such transports a ``scope`` each, or a pipeline. A request with the ``target`` extension
+    passes untouched. ``Cache-Control`` and ``X-Cache-Tags`` headers of a call say what it asks of the cache;
     the response's ``Cache-Status`` (RFC 9211) says what the cache did. What the cache cannot do, it leaves
-    to the inner transport, with one RuntimeWarning.
+    to the inner transport, with one RuntimeWarning; and who has waited for the cache, or for another's
+    answer, as long as its own timeouts add up to, makes a call of its own.
 
     Args:
-        pipeline: may be open; otherwise the first call opens it, and ``aclose`` closes it. None makes a
-            ``CachePipeline()``. For a blocking client it must not be open: it lives in a thread of its own,
-            until the program ends.
+        pipeline: may be open; otherwise the first call opens it, and ``aclose`` or the end of the event
+            loop closes it. None makes a ``CachePipeline()``. For a blocking client it must not be open: it
+            lives in a thread of its own, until the program ends.
         transport: asked on a miss, and for all other calls; closed with this one. None makes the library's
             own, which takes no proxy from the environment.
         renew_ids: give answers that were not made for the call itself an ``id`` and a creation time of
@@ -58,15 +65,43 @@ class CacheTransport(httpx2.AsyncBaseTransport, httpx2.BaseTransport):
         scope: Scope | Mapping[str, Any] | None = None,
         secret: bytes | None = None,
     ) -> None:
-        self._shell: Final = Shell(_LIBRARY, pipeline, transport, scope=scope, renew=renew_ids, secret=secret)
+        pipeline = CachePipeline() if pipeline is None else pipeline
+        drop_in = DropIn(pipeline, scope=scope, renew=renew_ids, secret=secret)
+        parts = Parts(_LIBRARY, pipeline, drop_in, transport)
+        self._shell: Final = Shell(parts)
+        self._blocking: Final = BlockingShell(parts)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response: httpx2.Response = await self._shell.handle(request)
         return response
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        response: httpx2.Response = self._shell.handle_blocking(request)
+        response: httpx2.Response = self._blocking.handle(request)
         return response
+
+    async def __aenter__(self) -> Self:
+        await self._shell.enter()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self._shell.leave(exc_type, exc_value, traceback)
+
+    def __enter__(self) -> Self:
+        self._blocking.enter()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        self._blocking.leave(exc_type, exc_value, traceback)
 
     async def aclose(self) -> None:
         """Close the inner transport, and the pipeline if a call has opened it."""
@@ -74,7 +109,7 @@ class CacheTransport(httpx2.AsyncBaseTransport, httpx2.BaseTransport):
 
     def close(self) -> None:
         """Close the inner transport."""
-        self._shell.close()
+        self._blocking.close()
 
 
 class _AsyncBody(AsyncBody, httpx2.AsyncByteStream):
@@ -93,4 +128,5 @@ _LIBRARY: Final = Library(
     body=_AsyncBody,
     blocking_body=_SyncBody,
     read_timeout=httpx2.ReadTimeout,
+    read_error=httpx2.ReadError,
 )

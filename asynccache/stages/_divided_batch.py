@@ -69,6 +69,14 @@ class Batch:
         """Keep the reasons that a stage has added to a part's."""
         self.reasons.update(dict.fromkeys(after.reasons[len(before.reasons) :]))
 
+    def forget(self) -> None:
+        """Drop all answers; what the entries in their place are known by stays with the parts."""
+        for place, part in enumerate(self.parts):
+            noted = part if part.accepted is None else part.noting(tags=part.accepted.entry.tags)
+            self.parts[place] = noted._replace(answer=None, source=None, accepted=None)
+        self.answers[:] = [None] * len(self.parts)
+        self.stale = False
+
     def stand_in(self) -> bool:
         """Answer what is missing with what was refused for its age alone, if all of it may be; whether."""
         noted = {place: self.parts[place].notes.get(STALE) for place in self.missing}

@@ -11,6 +11,7 @@ from asynccache._errors import StageError
 from asynccache._models import FlightLog, Response
 from asynccache._registry import find_dialect
 from asynccache.stages._lease_line import BODY, FAILED, FRAME, Line
+from asynccache.stages.validate import lacking
 
 if TYPE_CHECKING:
     from asynccache._exchange import Exchange
@@ -124,7 +125,7 @@ class Following:
 
 
 def assembled(exchange: Exchange, frames: Sequence[bytes]) -> Response | None:
-    """The answer that a whole log holds; None when it lacks something that this request asks of a stream.
+    """The answer that a whole log holds; None when it lacks something that this request asks for.
 
     Raises:
         ValueError: its frames make no answer.
@@ -139,8 +140,7 @@ def assembled(exchange: Exchange, frames: Sequence[bytes]) -> Response | None:
         response = Response(dialect.assemble(payloads), payloads)
     else:
         raise StageError(NO_ANSWER)
-    lacks = exchange.mode == "stream" and dialect.replayable(request.body, response) is not None
-    return None if lacks else response
+    return None if lacking(request, response) else response
 
 
 def too_old(exchange: Exchange, log: FlightLog) -> bool:

@@ -58,8 +58,9 @@ class Divided:
     by input. An input that another batch is being answered waits for that; should the other fail or be
     cancelled, it is asked for anew. What the upstream raises reaches the caller unchanged. When its answer
     is none to those inputs, nothing of it is stored, and the caller gets what it answers to the request as
-    it was sent. Requests with ``no_cache`` or ``no_store``, and those that want strong
-    consistency, wait for nobody.
+    it was sent. Where stored answers and new ones do not go together (the model's name has come to mean
+    another model meanwhile), all are asked for anew. Requests with ``no_cache`` or ``no_store``, and those
+    that want strong consistency, wait for nobody.
 
     The source is EXACT when every input was stored, UPSTREAM when one was asked for, SHARED otherwise. Where
     the upstream fails, ``stale_if_error`` lets inputs that are too old stand in, if nothing else is missing;
@@ -125,9 +126,31 @@ class Divided:
             await self._fill_or_stand_in(batch, dialect)
         if batch.as_it_came is not None:
             return batch.answered(batch.as_it_came)
+        return batch.answered(await self._merged(batch, dialect) or await self._asked_again(batch, dialect))
+
+    async def _merged(self, batch: Batch, dialect: Divisible) -> Response | None:
+        """All answers as one; None when they do not go together."""
         responses = batch.responses()
         size = sum(len(response.body) for response in responses)
-        return batch.answered(await self._off_loop(partial(dialect.merge, responses), size))
+        try:
+            return await self._off_loop(partial(dialect.merge, responses), size)
+        except ValueError as error:
+            batch.reasons[f"asked anew: {error}"] = None
+            return None
+
+    async def _asked_again(self, batch: Batch, dialect: Divisible) -> Response:
+        """The upstream's answer to the whole, which takes the place of what is stored."""
+        if batch.exchange.request.control.only_if_cached:
+            raise NotCached(
+                "the stored answers to the inputs do not go together, and only_if_cached forbids asking the "
+                "upstream"
+            )
+        batch.forget()
+        await self._ask(batch, batch.missing, dialect, None)
+        if batch.as_it_came is not None:
+            return batch.as_it_came
+        # Equal inputs were asked for once, so what came is not the answer to the request as it was sent.
+        return await self._merged(batch, dialect) or await self._answer(batch, batch.exchange.request.body)
 
     async def _part(self, exchange: Exchange, body: Any) -> Exchange:
         if self._turn.due():

@@ -22,6 +22,7 @@ from asynccache._turn import LoopTurn
 from asynccache.stages._flight import Flight
 from asynccache.stages._twins import Twins, answers
 from asynccache.stages._waits import Waits
+from asynccache.stages.validate import lacking
 from asynccache.stages.write import refusal
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ class SingleFlight:
     reaches every caller once and is not kept. When the answer may not be stored, those who waited for it
     whole go on at once, side by side, and for a few seconds nobody waits for that question.
 
-    Requests with ``no_cache`` or ``no_store`` fly alone.
+    Requests with ``no_cache`` or ``no_store`` fly alone. Whole requests with an upstream of their own share
+    no stream that did not tell its usage: those who waited for it ask once more, together.
 
     A request that wants strong consistency shares an answer only if the store says, once it is there, that
     the question was not invalidated since the upstream was asked for it; otherwise it asks again. Of the
@@ -313,6 +315,9 @@ class SingleFlight:
                 return exchange
             response = flight.response()
             if response is not None and (first or self._shareable(flight, key, exchange, response)):
+                if not first and lacking(exchange.request, response):
+                    self._forget(key, flight, exchange)  # the next one flies for all who wait for it whole
+                    return None
                 if not first and not await self._current(flight, exchange):
                     return None
                 return _answered(exchange, inner, response, first=first)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from asynccache._errors import StageError
 from asynccache._events import CandidateRejected
@@ -17,10 +17,24 @@ from asynccache.stages.stale import STALE
 
 if TYPE_CHECKING:
     from asynccache._exchange import Exchange
-    from asynccache._models import Candidate, Request
+    from asynccache._models import Candidate, Request, Response
     from asynccache._protocols import Check, Decision
 
-__all__ = ["ENTRY_CHECKS", "Validate", "belongs", "fresh", "harmless", "refusal", "replayable", "tagged"]
+__all__ = [
+    "ASKING_FOR_ALL",
+    "ENTRY_CHECKS",
+    "Validate",
+    "belongs",
+    "fresh",
+    "harmless",
+    "lacking",
+    "refusal",
+    "replayable",
+    "tagged",
+]
+
+ASKING_FOR_ALL: Final[Mapping[str, Any]] = {"stream": True, "stream_options": {"include_usage": True}}
+"""A body that asks of a stream all that an unstreamed answer tells."""
 
 
 def belongs(request: Request, candidate: Candidate) -> str | None:
@@ -49,10 +63,27 @@ def tagged(request: Request, candidate: Candidate) -> str | None:
 
 
 def replayable(request: Request, candidate: Candidate) -> str | None:
-    """The entry has what a stream was asked to carry (usage, for ``stream_options.include_usage``)."""
-    if "stream_options" not in request.body:
+    """The entry tells all that ``lacking`` looks for."""
+    if request.upstream is None and "stream_options" not in request.body:
         return None
-    return find_dialect(request.dialect).replayable(request.body, candidate.entry.response)
+    return lacking(request, candidate.entry.response)
+
+
+def lacking(request: Request, response: Response) -> str | None:
+    """What the answer does not tell though the request's upstream would have, or None.
+
+    That is usage, which a stream carries only if it was asked to. One answer serves whole and streamed
+    requests alike; but a whole request with an upstream of its own stands for a client that takes the usage
+    of every unstreamed answer for granted.
+    """
+    body = request.body
+    if request.upstream is not None and body.get("stream") is not True:
+        if not response.frames:
+            return None
+        body = ASKING_FOR_ALL
+    elif "stream_options" not in body:
+        return None
+    return find_dialect(request.dialect).replayable(body, response)
 
 
 def harmless(request: Request, candidate: Candidate) -> str | None:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Final
 import anyio
 from anyio import to_thread
 
-from asynccache._errors import BackendUnavailable, StageError
+from asynccache._errors import BackendUnavailable, InvalidRequest, StageError
 from asynccache._events import EntryRefused, EntryStored, StageFailed
 from asynccache._lifespan import entered
 from asynccache._models import Cost, Entry, Response, Source
 from asynccache._protocols import Feed
 from asynccache._registry import find_dialect
+from asynccache.stages.validate import ASKING_FOR_ALL
 
 if TYPE_CHECKING:
     from asynccache._exchange import Exchange
@@ -34,7 +35,20 @@ REFRESHES: Final = 10_000
 
 def refusal(request: Request, response: Response) -> str | None:
     """A reason why this answer to this request must be neither stored nor shared, or None."""
-    return find_dialect(request.dialect).verdict(request.body, response)
+    reason = find_dialect(request.dialect).verdict(request.body, response)
+    return _replay_fault(request, response) if reason is None and not response.frames else reason
+
+
+def _replay_fault(request: Request, response: Response) -> str | None:
+    """A reason when no stream can be made of a whole answer: whoever asked for one would get the error."""
+    try:
+        for _ in find_dialect(request.dialect).replay({**request.body, **ASKING_FOR_ALL}, response):
+            pass
+    except InvalidRequest:  # no stream can be asked for
+        return None
+    except Exception:  # noqa: BLE001  (whatever it is, it would reach a caller as it reaches us)
+        return "the answer cannot be replayed"
+    return None
 
 
 class Write:

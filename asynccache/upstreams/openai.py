@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, suppress
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -57,7 +58,8 @@ class OpenAIUpstream:
     """Asks an OpenAI-compatible server over HTTP. Use inside ``lifespan()``; a pipeline does that.
 
     The body goes out as it was given, except that ``stream`` says what was asked for (and
-    ``stream_options`` is left out of a request that does not stream). Redirects are not followed.
+    ``stream_options`` is left out of a request that does not stream). Redirects are not followed, nor are
+    cookies kept.
     A request is sent again only when it cannot have been processed: no connection, or 429 and 503.
 
     Args:
@@ -213,7 +215,11 @@ class OpenAIUpstream:
             keepalive_expiry=_KEEPALIVE_SECONDS,
         )
         given = self._timeout
+        nobodys = CookieJar(
+            DefaultCookiePolicy(allowed_domains=[])
+        )  # callers of many tenants share the client
         return httpx2.AsyncClient(
+            cookies=nobodys,
             transport=None if self._transport is None else _Borrowed(self._transport),
             limits=limits,
             timeout=httpx2.Timeout(

@@ -123,3 +123,42 @@ def test_parts_keep_every_other_field() -> None:
     parts = EMBEDDINGS.divide(body) or []
     assert parts[1] == {"input": "b", "model": "m", "user": "u"}
     assert EMBEDDINGS.join(body, [parts[2], parts[0]]) == {**body, "input": ["c", "a"]}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"model": "m"}, {"model": "n"}),
+        ({"model": "m"}, {}),
+        ({"embedding": [0.5]}, {"embedding": [0.5, 0.5]}),
+        ({"embedding": [0.5] * 12}, {"embedding": "AAAAAAAAAAA="}),
+    ],
+)
+def test_embeddings_of_different_models_or_lengths_are_not_merged(
+    first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    def part(embedding: Any = None, **fields: Any) -> Response:
+        item = {"object": "embedding", "index": 0, "embedding": embedding or [0.5]}
+        return Response(orjson.dumps({"object": "list", "data": [item], **fields}))
+
+    with pytest.raises(ValueError, match=r"the embeddings (are of different models|differ in length)"):
+        EMBEDDINGS.merge([part(**first), part(**second)])
+
+
+def test_embeddings_of_two_lengths_in_one_answer_are_not_told_apart() -> None:
+    data = [{"object": "embedding", "index": n, "embedding": [0.5] * (n + 1)} for n in range(2)]
+    with pytest.raises(ValueError, match="differ in length"):
+        EMBEDDINGS.distribute(
+            [{"input": "a"}, {"input": "b"}], Response(orjson.dumps({"object": "list", "data": data}))
+        )
+
+
+def test_counts_that_are_none_add_nothing_to_the_usage() -> None:
+    parts = [answer(1, usage={"total_tokens": 3}), answer(1, usage={"total_tokens": "x"})]
+    assert orjson.loads(EMBEDDINGS.merge(parts).body)["usage"] == {"total_tokens": 3}
+
+
+@pytest.mark.parametrize("body", [b"[]", b"1", b"{", b'{"data":[1]}'])
+def test_what_is_no_answer_is_not_merged(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        EMBEDDINGS.merge([Response(body)])

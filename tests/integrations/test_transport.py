@@ -60,7 +60,8 @@ async def test_streamed_and_whole_answers_are_one_entry() -> None:
         whole = await own.chat.completions.create(**asked("hello"))
         streamed = await text_of(await own.chat.completions.create(**asked("hello"), stream=True))
         assert streamed == whole.choices[0].message.content
-        first = await text_of(await own.chat.completions.create(**asked("other"), stream=True))
+        usage: Any = {"stream": True, "stream_options": {"include_usage": True}}
+        first = await text_of(await own.chat.completions.create(**asked("other"), **usage))
         assert (await own.chat.completions.create(**asked("other"))).choices[0].message.content == first
         assert server.stats.requests == 2
 
@@ -96,17 +97,34 @@ async def test_scopes_never_share() -> None:
                 assert await status(own, "hello") == "asynccache; fwd=miss"
 
 
-async def test_fifty_clients_at_once_make_one_call() -> None:
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_fifty_clients_at_once_make_one_call(streamed: bool) -> None:
     async with StandIn(latency=0.05) as server, client(server.base_url, CacheTransport(cache())) as own:
 
-        async def ask(number: int) -> str:
-            if number % 2:
+        async def ask(_: int) -> str:
+            if streamed:
                 return await text_of(await own.chat.completions.create(**asked("hello"), stream=True))
             return (await own.chat.completions.create(**asked("hello"))).choices[0].message.content or ""
 
         answers = await asyncio.gather(*map(ask, range(50)))
         assert len(set(answers)) == 1
         assert server.stats.requests == 1
+
+
+async def test_streams_without_usage_are_shared_with_those_alone_who_do_without() -> None:
+    async with StandIn(latency=0.05) as server, client(server.base_url, CacheTransport(cache())) as own:
+
+        async def whole() -> int:
+            answer = await own.chat.completions.create(**asked("hello"))
+            return 0 if answer.usage is None else answer.usage.total_tokens
+
+        async def streamed() -> str:
+            return await text_of(await own.chat.completions.create(**asked("hello"), stream=True))
+
+        told = await asyncio.gather(streamed(), whole(), streamed(), whole())
+        assert told[0] == told[2]
+        assert told[1] == told[3] != 0
+        assert server.stats.requests <= 2
 
 
 async def test_near_question_is_a_semantic_hit() -> None:
@@ -238,7 +256,7 @@ async def test_server_that_is_silent_is_the_clients_own_timeout() -> None:
         await server.all_closed()
 
 
-async def test_who_waits_for_the_answer_to_anothers_call_waits_no_longer_than_told() -> None:
+async def test_who_has_waited_for_anothers_call_as_long_as_told_makes_one_of_its_own() -> None:
     transport = CacheTransport(cache())
     async with StandIn(latency=1.0) as server, client(server.base_url, transport) as own:
         async with anyio.create_task_group() as tasks:
@@ -249,7 +267,7 @@ async def test_who_waits_for_the_answer_to_anothers_call_waits_no_longer_than_to
                 await status(own, "q", timeout=httpx2.Timeout(0.05))
             assert anyio.current_time() - began < 0.7
         assert (await status(own, "q")).startswith("asynccache; hit")
-        assert server.stats.requests == 1
+        assert server.stats.requests == 2
 
 
 async def test_stream_that_is_left_early_closes_the_upstreams() -> None:

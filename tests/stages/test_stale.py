@@ -90,9 +90,8 @@ async def test_question_invalidated_meanwhile_gets_the_error() -> None:
         raise UpstreamServerError("down")
 
     calls: list[int] = []
-    async with CachePipeline(
-        fails_after_invalidation, backend="memory://", decision=None, clock=clock
-    ) as cache:
+    backend = MemoryBackend(clock=clock)
+    async with CachePipeline(fails_after_invalidation, backend=backend, decision=None, clock=clock) as cache:
         await cache.fetch(BODY)
         clock.advance(90)
         with pytest.raises(UpstreamServerError):
