@@ -319,3 +319,10 @@ def test_ttl_reads_alike_from_file_and_variable(tmp_path_factory: pytest.TempPat
     path = tmp_path_factory.mktemp("config") / "c.toml"
     path.write_text(f"ttl = {ttl:.6f}")
     assert load(path, {}, {}) == load(None, {"ASYNCCACHE_TTL": f"{ttl:.6f}"}, {}) == {"ttl": ttl}
+
+
+@pytest.mark.parametrize("name", ["ASYNCCACHE_TENANT_SECRET", "ASYNCCACHE_TEST_VLLM_URL"])
+def test_variables_that_are_read_elsewhere_are_no_options(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "x" * 40)
+    monkeypatch.setenv("ASYNCCACHE_UPSTREAM", "http://127.0.0.1:9/v1")
+    assert not CachePipeline.configured(backend="memory://", decision=None).is_open

@@ -16,16 +16,17 @@ from asynccache.server.proxy import ProxyApp
 __all__ = ["application", "made"]
 
 _EVENTS: Final = {"request": "asynccache_request_failed", "server": "asynccache_server_failed"}
+_STARTUP_FAILED: Final = 3  # uvicorn's own word for it
 _INFO: Final = 20  # as the logging module counts
 
 
 def application() -> ProxyApp:
-    """That of a worker.
-
-    Raises:
-        ConfigurationError: its parent has left it no options, or they cannot work.
-    """
-    return made(ProxyOptions.from_environment())
+    """That of a worker. Where its options cannot work any more, the worker ends, and is not started again."""
+    try:
+        return made(ProxyOptions.from_environment())
+    except AsyncCacheError as error:
+        _logger().error(_EVENTS["server"], error=type(error).__name__, problem=str(error))
+        sys.exit(_STARTUP_FAILED)
 
 
 def made(options: ProxyOptions, ready: Callable[[], None] | None = None) -> ProxyApp:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+import orjson
+
 from asynccache._lru import LRU
-from asynccache._models import NO_SCOPE, Scope
+from asynccache._models import Scope
 from asynccache._wire.account import tenant_of
 from asynccache._wire.answer import Headers
 from asynccache._wire.control import CONTROL_HEADERS
@@ -38,6 +41,8 @@ _OUR_OWN: Final = [
     ("user-agent", "asynccache"),
 ]
 
+_CONTROL_CHARACTER: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+"""In no header's value (RFC 9110, 5.5); some servers send it all the same, and none may pass it on."""
 _REMEMBERED: Final = 1024
 _LONGEST: Final = 8 * 2**10
 """Bytes of headers that are remembered; longer ones are looked at each time."""
@@ -127,14 +132,10 @@ class Accounts:
     def _shared_account(self, headers: RawHeaders, target: str) -> Account:
         tenant, named = self._tenant(headers), self._named(headers)
         shaping = [(_text(name), _text(value)) for name, value in headers if name in _SHAPING]
-        if not shaping:
-            if tenant is None:
-                return Account(NO_SCOPE if named is None else Scope(tenant=named), None)
-            return Account(Scope(tenant=tenant, user=named), None)
-        whose = [("asynccache-tenant", tenant or ""), *shaping]
-        hashed = tenant_of(whose, origin=self._origin + target)
-        out = [*_OUR_OWN, *shaping, *self._our_key(headers)]
-        return Account(Scope(tenant=hashed, user=named), out)
+        # Whose answers they are too: several proxies may share a store, before several upstreams.
+        whose = orjson.dumps([self._origin, self._upstream_key, tenant, target if shaping else ""])
+        scope = Scope(tenant=tenant_of(shaping, origin=whose.decode()), user=named)
+        return Account(scope, [*_OUR_OWN, *shaping, *self._our_key(headers)] if shaping else None)
 
     def _tenant(self, headers: RawHeaders) -> str | None:
         if self._keys is None:
@@ -167,8 +168,10 @@ class Accounts:
 
 
 def passed_on(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Those not of the connection (RFC 9110, 7.6.1), nor for the cache."""
-    pairs = [(_text(name), _text(value)) for name, value in headers]
+    """Those not of the connection (RFC 9110, 7.6.1), nor for the cache, nor with control characters."""
+    pairs = [
+        (_text(name), _text(value)) for name, value in headers if _CONTROL_CHARACTER.search(value) is None
+    ]
     named = {
         option.strip().lower() for name, value in pairs if name == "connection" for option in value.split(",")
     }

@@ -14,8 +14,9 @@ __all__ = ["as_received", "failure"]
 _REMADE: Final = frozenset({"content-encoding", "content-length", "date", "server", "set-cookie"})
 """Headers that tell of the bytes as they came, or are the server's own."""
 _SUCCESS: Final = range(200, 300)
-_WITH_BODY: Final = range(200, 600)
-_BAD_GATEWAY: Final = 502
+_FINAL: Final = range(200, 600)
+_BODILESS: Final = frozenset({204, 205, 304})
+_OK: Final = 200
 
 
 def as_received(made: Answer, received: Received | None) -> Answer:
@@ -24,19 +25,18 @@ def as_received(made: Answer, received: Received | None) -> Answer:
         return made
     ours = {name for name, _ in made.headers}
     theirs = [(name, value) for name, value in _kept(received.headers) if name not in ours]
-    return Answer(received.status, [*theirs, *made.headers], made.body)
+    status = _OK if received.status in _BODILESS else received.status
+    return Answer(status, [*theirs, *made.headers], made.body)
 
 
 def failure(error: Exception, received: Received | None, dialect: str) -> Answer:
     """What to say in place of an answer; the upstream's own refusal as it came."""
     if received is None or received.body is None or isinstance(error, InvalidRequest):
-        answer = failed(error, dialect)
-    else:
-        status = ("cache-status", f"asynccache; fwd=miss; fwd-status={received.status}")
-        answer = Answer(received.status, [*_kept(received.headers), status], received.body)
-    if answer.status in {204, 205, 304} or answer.status not in _WITH_BODY:
-        return Answer(_BAD_GATEWAY, answer.headers, answer.body)
-    return answer
+        return failed(error, dialect)
+    if received.status in _BODILESS or received.status not in _FINAL:
+        return failed(error, dialect)
+    status = ("cache-status", f"asynccache; fwd=miss; fwd-status={received.status}")
+    return Answer(received.status, [*_kept(received.headers), status], received.body)
 
 
 def _kept(headers: Headers) -> Headers:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote_from_bytes, unquote
 
+from asynccache._errors import UpstreamInvalidAnswer
 from asynccache.server._proxy_accounts import RawHeaders, passed_on
-from asynccache.server._proxy_refusal import ClientLeft
+from asynccache.server._proxy_body import PATIENCE, body_late
+from asynccache.server._proxy_refusal import REFUSED_ACCOUNT, ClientLeft, account_refused
 
 if TYPE_CHECKING:
     from starlette.types import Receive
@@ -20,7 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["forward", "is_below", "query_of", "target_of"]
 
 _ASCII: Final = "".join(map(chr, range(0x21, 0x7F)))
+_OF_THE_ACCOUNT: Final = frozenset({b"openai-organization", b"openai-project", b"set-cookie"})
 _BODILESS: Final = frozenset({204, 304})
+_FINAL: Final = range(200, 600)
+"""Statuses of a response that is one, and the last (RFC 9110, 15)."""
 _UNWRAPPINGS: Final = 3
 """How often a path may be percent-encoded until it is taken for a trick."""
 
@@ -62,6 +68,7 @@ async def forward(
     receive: Receive,
     reply: Reply,
     watch: Watch,
+    shared: bool,
 ) -> None:
     """Pass a request on, and the response back, both piece by piece.
 
@@ -72,9 +79,11 @@ async def forward(
         receive: the request's.
         reply: the response.
         watch: begins when the body has gone out.
+        shared: whether the upstream is asked on an account that is not the client's: of it nothing is told.
 
     Raises:
-        UpstreamError: no response came.
+        Refusal: the body did not come in time, or the upstream refuses that account.
+        UpstreamError: no response came, or one whose status is none.
         ClientLeft: the client went before its body was whole.
     """
     lengths = [value for name, value in scope["headers"] if name == b"content-length"]
@@ -86,7 +95,13 @@ async def forward(
         watch.begin()
     answer = await client.forward(scope["method"], target_of(scope), headers, content)
     try:
+        if answer.status not in _FINAL:
+            raise UpstreamInvalidAnswer(f"the upstream answered {answer.status}", status=answer.status)
+        if shared and answer.status in REFUSED_ACCOUNT:
+            raise account_refused()
         kept = _back(answer.headers, bodiless=answer.status in _BODILESS)
+        if shared:
+            kept = [header for header in kept if header[0] not in _OF_THE_ACCOUNT]
         await reply.start(answer.status, kept)
         while (piece := await answer.next_piece()) is not None:
             await reply.more(piece)
@@ -99,7 +114,11 @@ async def forward(
 async def _body(receive: Receive, watch: Watch) -> AsyncIterator[bytes]:
     more = True
     while more:
-        message = await receive()
+        try:
+            async with asyncio.timeout(PATIENCE):  # for each piece: files may be large
+                message = await receive()
+        except TimeoutError:
+            raise body_late() from None
         if message["type"] == "http.disconnect":
             raise ClientLeft
         more = message.get("more_body", False)
@@ -109,8 +128,12 @@ async def _body(receive: Receive, watch: Watch) -> AsyncIterator[bytes]:
 
 
 def _back(headers: RawHeaders, *, bodiless: bool) -> RawHeaders:
-    """Those of the response; its length stays where it has a body, its date is the server's own."""
-    kept = {name.encode("latin-1") for name, _ in passed_on(headers)} - {b"date"}
-    if not bodiless:
-        kept.add(b"content-length")
-    return [(name, value) for name, value in headers if name in kept]
+    """Those of the response; its date is the server's own. Its length stays where that is a body's."""
+    kept = [
+        (name.encode("latin-1"), value.encode("latin-1"))
+        for name, value in passed_on(headers)
+        if name != "date"
+    ]
+    if not bodiless and all(name != b"transfer-encoding" for name, _ in headers):  # it counts (RFC 9112, 6.3)
+        kept += [header for header in headers if header[0] == b"content-length"]
+    return kept

@@ -32,6 +32,9 @@ _HEADERS: Final = [
         "schema": {"type": "string"},
     },
 ]
+_CHOICES: Final = {"n": {"type": ["integer", "null"], "minimum": 1}}
+_BOUNDED: Final[Mapping[str, dict[str, Any]]] = {"chat.completions": _CHOICES, "completions": _CHOICES}
+"""Fields that a body need not have, and that are refused outside their bounds."""
 _REQUIRED: Final[Mapping[str, dict[str, Any]]] = {
     "chat.completions": {
         "messages": {
@@ -116,7 +119,7 @@ def _question(dialect: str) -> dict[str, Any]:
     stream = {} if dialect == "embeddings" else {"stream": {"type": "boolean"}}
     body = {
         "type": "object",
-        "properties": {"model": {"type": "string"}, **stream, **needed},
+        "properties": {"model": {"type": "string"}, **stream, **needed, **_BOUNDED.get(dialect, {})},
         "required": [*needed],
     }
     whole: dict[str, Any] = {"application/json": {"schema": _OBJECT}}

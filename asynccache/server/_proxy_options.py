@@ -23,7 +23,7 @@ with their own keys; with a key of the proxy's, it passes on the list of models 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProxyOptions:
-    """How to serve. Holds no secrets: those stay in files and variables, which are named here.
+    """How to serve. Holds no keys: those stay in files and variables, which are named here.
 
     Args:
         upstream: base URL with the version; None takes that of the configuration.

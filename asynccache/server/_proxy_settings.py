@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import httpx2
+
 from asynccache._config import load
 from asynccache._errors import ConfigurationError
 from asynccache._pipeline import CachePipeline
@@ -56,7 +58,12 @@ class Settings:
             given = os.environ.get(options.upstream_key_env)
             if not given:
                 raise ConfigurationError(f"{options.upstream_key_env}: this variable holds no key")
-        shared = options.keys is not None or given is not None
+        shared = options.keys is not None or options.upstream_key_env is not None
+        if given is not None and not shared:
+            raise ConfigurationError(
+                "api_key is configured, and clients would come with keys of their own: to let all of them use"
+                " it, name its variable by --upstream-key-env, and say by --keys who they may be"
+            )
         key = checked_api_key(given, url) if shared else None
         own = None
         if shared:
@@ -65,6 +72,7 @@ class Settings:
                 api_key=key or "",
                 max_connections=options.max_concurrency,
                 max_answer_bytes=_LARGEST_ANSWER,
+                timeout=httpx2.Timeout(connect=10.0, read=options.timeout, write=60.0, pool=60.0),
             )
         backend = configured.get("backend")
         return cls(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from asynccache._errors import AsyncCacheError, ConfigurationError
+from asynccache._errors import AsyncCacheError, ConfigurationError, UpstreamAuth
 from asynccache._lifespan import Nursery
 from asynccache._models import Request
 from asynccache._wire.answer import Answer, answer
@@ -26,7 +26,7 @@ from asynccache.server._proxy_forward import forward, is_below, query_of
 from asynccache.server._proxy_gate import Gate
 from asynccache.server._proxy_openapi import document
 from asynccache.server._proxy_options import ProxyOptions
-from asynccache.server._proxy_refusal import ClientLeft, Refusal, refused
+from asynccache.server._proxy_refusal import ClientLeft, Refusal, account_refused, refused
 from asynccache.server._proxy_reply import Reply
 from asynccache.server._proxy_settings import Settings
 from asynccache.server._proxy_signals import drained_on_signals
@@ -43,6 +43,8 @@ _JSON: Final = ("content-type", "application/json")
 Report = Callable[[str, Exception], None]
 """Told what has failed, ``"request"`` or ``"server"``, and why."""
 _LOOKING: Final = frozenset({"GET", "HEAD"})
+_OF_THE_CONNECTION: Final = frozenset({"CONNECT", "TRACE"})
+"""Methods for the way to an upstream, not for what is there: nobody goes through here."""
 
 
 class ProxyApp:
@@ -162,6 +164,8 @@ class ProxyApp:
                 self.settings.cache, request, renew=self._options.renew_ids, as_it_came=relay is not None
             )
         except AsyncCacheError as error:
+            if self.settings.own is not None and isinstance(error, UpstreamAuth):
+                raise account_refused() from error
             if relay is None or relay.received is None:
                 raise
             made = failure(error, relay.received, dialect)
@@ -171,11 +175,21 @@ class ProxyApp:
         await reply.answer(made, watch)
 
     async def _pass(self, scope: Scope, receive: Receive, reply: Reply, watch: Watch) -> None:
+        if scope["method"] in _OF_THE_CONNECTION:
+            raise _not_allowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
         accounts = self.settings.accounts
         headers = accounts.outgoing(scope["headers"])
         if not is_below(scope["raw_path"]) or not self._passes(scope):
             raise Refusal(404, "this path is not served here")
-        await forward(self.settings.client, scope, headers=headers, receive=receive, reply=reply, watch=watch)
+        await forward(
+            self.settings.client,
+            scope,
+            headers=headers,
+            receive=receive,
+            reply=reply,
+            watch=watch,
+            shared=self.settings.own is not None,
+        )
 
     def _passes(self, scope: Scope) -> bool:
         if self._options.unknown == "auto" and self.settings.own is not None:

@@ -24,7 +24,7 @@ _NO_REQUEST: Final = b"Invalid HTTP request received."
 """What the HTTP server says to bytes that never become a request."""
 _REFUSING: Final = frozenset({400, 404, 405, 411, 413, 414, 415, 417, 422, 431})
 _DESCRIBED: Final = frozenset(
-    {"", "model", "messages", "prompt", "input", "max_tokens", "stream", "Cache-Control", "X-Cache-Tags"}
+    {"", "model", "messages", "prompt", "input", "max_tokens", "n", "stream", "Cache-Control", "X-Cache-Tags"}
 )
 _MARK: Final = re.compile(rb"<answer (\d+)>")
 
@@ -38,12 +38,14 @@ class Seen:
         said: what the upstream was asked for it.
         stored: how many answers were stored.
         tries: how often the proxy may ask for one request.
+        shared: whether it asks on an account of its own, whose refusal is no affair of its clients.
     """
 
     replies: list[Reply]
     said: Sequence[Said]
     stored: int
     tries: int
+    shared: bool
 
 
 def judge(case: Case, seen: Seen, before: Sequence[Said], asked_by: Sequence[Case]) -> Iterable[str]:
@@ -66,7 +68,7 @@ def judge(case: Case, seen: Seen, before: Sequence[Said], asked_by: Sequence[Cas
     for reply in seen.replies:
         if described and not seen.said and reply.status in _REFUSING and _blames(reply) in _DESCRIBED:
             yield f"{reply.status} for what the document allows: {reply.body[:200]!r}"
-        yield from _judge_status(case, reply, seen.said)
+        yield from _judge_status(case, reply, seen)
         if reply.status >= 400:
             yield from _judge_error(case, reply, seen.said)
         if reply.status == 200 and case.asks == 1:
@@ -82,13 +84,14 @@ def _blames(reply: Reply) -> str:
     document = _parsed(reply.body)
     error = document.get("error") if isinstance(document, dict) else None
     words = str(error.get("message")) if isinstance(error, dict) else ""
-    if "64-bit" in words:  # of which number, it does not say
-        return "a number"
     return re.split(r"[.:\[]", words)[0] if ": " in words else ""
 
 
-def _judge_status(case: Case, reply: Reply, said: Sequence[Said]) -> Iterable[str]:
+def _judge_status(case: Case, reply: Reply, seen: Seen) -> Iterable[str]:
+    said = seen.said
     told = {status for each in said for status in each.plan.statuses}
+    if seen.shared and told & {401, 403}:
+        told = told - {401, 403} | {502}
     if reply.status in told or not (said or reply.status >= 500):
         return
     control = case.header(b"cache-control").lower()

@@ -121,7 +121,8 @@ class _Run:
         self._tally: Final = tally
         self._port: Final = int(served.url.rpartition(":")[2])
         self._asked_by: Final[list[Case]] = []  # by number of what the upstream said
-        self._tries: Final = 1 if served.app.settings.own is None else 3
+        self._shared: Final = served.app.settings.own is not None
+        self._tries: Final = 3 if self._shared else 1
         self._failed: Mapping[str, int] = {}
         self.heard: Final[list[str]] = []
         """Failures that were logged or left to the event loop."""
@@ -133,7 +134,13 @@ class _Run:
         await self._over(soon=case.patience == PATIENCE)
         said = self._moody.said[before:]
         self._asked_by.extend([case] * len(said))
-        seen = Seen(replies=replies, said=said, stored=self._stored() - stored, tries=self._tries)
+        seen = Seen(
+            replies=replies,
+            said=said,
+            stored=self._stored() - stored,
+            tries=self._tries,
+            shared=self._shared,
+        )
         faults = [*judge(case, seen, self._moody.said, self._asked_by), *self._failures(seen)]
         if problem is not None and case.patience == PATIENCE:
             faults.append(problem)
@@ -206,12 +213,12 @@ class _Run:
 
 def _asked_again(entry: Entry, case: Case, said: Said) -> bytes:
     """What a client asks for the entry: its own words, but of several inputs the one of the entry."""
-    found = places(entry.response.body)
-    if not found:
-        return said.body if case.asks > 1 else case.body
-    asked, sent = orjson.loads(said.body if case.asks > 1 else case.body), orjson.loads(said.body)["input"]
+    body = said.body if case.asks > 1 else case.body
+    found, sent = places(entry.response.body), orjson.loads(said.body).get("input")
+    if not found or sent is None:
+        return body
     several = isinstance(sent, list) and sent and not isinstance(sent[0], int)
-    return orjson.dumps({**asked, "input": sent[found[0][1]] if several else sent})
+    return orjson.dumps({**orjson.loads(body), "input": sent[found[0][1]] if several else sent})
 
 
 _REPLACED: Final = frozenset({b"cache-control", b"expect", b"transfer-encoding"})

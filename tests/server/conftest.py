@@ -183,6 +183,7 @@ async def proxy_before(url: str, **options: Any) -> AsyncIterator[Served]:
     server = _Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         root = f"http://127.0.0.1:{listener.getsockname()[1]}"
         async with anyio.create_task_group() as tasks:
 

@@ -16,6 +16,7 @@ from asynccache.server.proxy import ProxyApp
 pytestmark = pytest.mark.anyio
 
 CHAT = "/v1/chat/completions"
+JSON = {"content-type": "application/json"}
 
 
 async def test_second_question_is_answered_from_the_cache_with_the_same_bytes(proxying: Any) -> None:
@@ -203,7 +204,7 @@ async def test_place_is_free_again_after_every_kind_of_end(proxying: Any) -> Non
     async with proxying.both(max_concurrency=1) as (_, served):
         for _ in range(3):
             assert (await served.client.get(CHAT)).status_code == 405
-            assert (await served.client.post(CHAT, content=b"{")).status_code == 400
+            assert (await served.client.post(CHAT, content=b"{", headers=JSON)).status_code == 400
             assert (await served.ask()).status_code == 200
             assert (await served.client.get("/v1/models")).status_code == 200
 

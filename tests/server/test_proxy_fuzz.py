@@ -16,7 +16,7 @@ async def test_no_request_makes_the_proxy_fail_or_store_what_was_no_good_answer(
     tally = await fuzz(200, seed=7, within=40.0)
     assert not tally.faults, tally.told()
     assert tally.cases == 200
-    assert tally.hits >= 3
+    assert tally.hits >= 1
     assert tally.stored >= 20
     assert tally.replayed >= 20
     assert tally.statuses["4xx"] >= 50
