@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from langchain_tests.integration_tests.cache import AsyncCacheTestSuite, SyncCacheTestSuite
 
@@ -11,10 +13,17 @@ from asynccache.testing.redis_servers import RedisServer
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture(scope="session")
+def lasting_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A server of these tests' own: a cache of LangChain's is connected until the program ends."""
+    with RedisServer(tmp_path_factory.mktemp("langchain")) as server:
+        yield server
+
+
 @pytest.fixture
-def empty(redis_server: RedisServer, own_prefix: str) -> AsyncCacheLLM:
+def empty(lasting_server: RedisServer, own_prefix: str) -> AsyncCacheLLM:
     """A cache of the test's own; the store lives as long as the program, so all tests share it."""
-    url = f"redis://127.0.0.1:{redis_server.port}?prefix=langchain:"
+    url = f"redis://127.0.0.1:{lasting_server.port}?prefix=langchain:"
     return AsyncCacheLLM(url, scope={"namespace": own_prefix}, strict=True)
 
 
