@@ -319,7 +319,7 @@ async def test_instance_is_not_kept_alive_and_its_successor_gets_nothing_of_it()
         async def answer(self) -> int:
             return self.name
 
-    for name in range(50):
+    for name in range(20):
         model = Model(name)  # often at the address of the one before
         assert await model.answer() == name
         gone = weakref.ref(model)

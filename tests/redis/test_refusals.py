@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
@@ -75,8 +76,14 @@ async def test_whatever_the_driver_raises_is_a_backend_error(
                     continue
                 assert name in {"put", "flush"}, f"{name} raised nothing"
         store.node.breaker._failures = 0
-        await store.put(entry(10))
-        assert await store.get(entry(10).key) is not None
+        found = None
+        for _ in range(20):  # a machine that is busy may miss a deadline of 100 ms
+            with suppress(BackendError):
+                await store.put(entry(10))
+                found = await store.get(entry(10).key)
+            if found is not None:
+                break
+        assert found is not None
 
 
 async def test_a_master_that_becomes_a_replica_refuses_writes_and_is_left(
