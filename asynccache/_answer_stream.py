@@ -55,16 +55,18 @@ class AnswerStream:
             raise RuntimeError("this stream was entered before; call cache.stream(...) again")
         self._entered_before = True
         exchange = await self._walk()
-        answer = exchange.answer
-        dialect = find_dialect(exchange.request.dialect)
+        answer, request = exchange.answer, exchange.request
+        dialect = find_dialect(request.dialect)
+        foreign = exchange.source is not Source.UPSTREAM
         if isinstance(answer, Stream):
             self._frames = answer
-            if dialect.repeats and exchange.source is not Source.UPSTREAM:
-                self._address = partial(dialect.addressed, exchange.request.body)
+            if dialect.repeats and foreign:
+                self._address = partial(dialect.addressed, request.body)
         elif isinstance(answer, Response):
-            answer = addressed(exchange, answer)
-            exchange = exchange._replace(answer=answer)
-            self._stored = iter(dialect.replay(exchange.request.body, answer))
+            if foreign:
+                answer = addressed(request.dialect, request.body, answer)
+                exchange = exchange._replace(answer=answer)
+            self._stored = iter(dialect.replay(request.body, answer))
             self._frames = _each(self._stored)
         self._exchange = exchange
         return self

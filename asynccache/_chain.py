@@ -11,7 +11,6 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from asynccache._deciders import Deciding, DecisionOptions, check_options, decided
 from asynccache._driver import stage_name
 from asynccache._errors import ConfigurationError, EmbedderUnavailable
-from asynccache._express import Express
 from asynccache._keys import Keyring
 from asynccache._models import Consistency
 from asynccache._origin import origin_of
@@ -21,7 +20,6 @@ from asynccache._protocols import (
     Comparing,
     Embedder,
     Flights,
-    Instant,
     Learning,
     Searching,
     SemanticIndex,
@@ -32,7 +30,6 @@ from asynccache._registry import default_backend_url, find_dialect, open_backend
 from asynccache.embedders import as_embedder
 from asynccache.index import BackendIndex
 from asynccache.stages import (
-    ENTRY_CHECKS,
     Audit,
     Divided,
     ExactLookup,
@@ -90,10 +87,9 @@ class Assembled(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """Stages, and the short way past them where there is one."""
+    """Stages, and some of them apart."""
 
     stages: tuple[Stage, ...]
-    express: Express | None = None
     semantic: tuple[Stage, ...] = ()
     """Those that find the answer to a near question; none without a semantic tier."""
 
@@ -165,7 +161,6 @@ def assembled(
         normalize=normalize,
         abandoned=abandoned,
         semantic=tier if isinstance(tier, Semantic) else None,
-        consistency=consistency,
         shaper=shaper,
     )
     return Assembled(store, normalize.keyring, chain, tier)
@@ -205,7 +200,6 @@ def standard(
     normalize: Normalize,
     abandoned: Literal["close", "finish"],
     semantic: Semantic | None = None,
-    consistency: Consistency = "eventual",
     shaper: PromptShaper | None = None,
 ) -> Chain:
     """The standard chain.
@@ -213,8 +207,6 @@ def standard(
     Each lookup has its validator behind it. The writer, and behind it what learns, sit inside the single
     flight, so that an answer is stored once and whoever asked for it may leave meanwhile. The last
     miss-handler answers when a failure of the cache kept all others from it.
-
-    There is no short way where every hit is to be confirmed, nor where requests are shaped first.
     """
     find_dialect("chat.completions")  # imported now, rather than while the first caller waits
     asking = MissHandler(upstream)
@@ -254,14 +246,10 @@ def standard(
     if isinstance(backend, Flights):
         inner = (Leased(*inner, flights=backend),)
     flight = SingleFlight(*inner, abandoned=abandoned, near=twins, feed=backend)
-    express: Express | None = None
-    if isinstance(backend, Instant) and consistency == "eventual" and shaper is None:
-        express = Express(normalize.keyring, backend, ENTRY_CHECKS)
     shaping = () if shaper is None else (shaper,)
     return Chain(
         (*shaping, normalize, divided, exact, validate, *near, *behind, StaleIfError(flight), asking),
-        express,
-        (normalize, *near) if near else (),
+        semantic=(normalize, *near) if near else (),
     )
 
 

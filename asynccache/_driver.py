@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
@@ -35,6 +35,7 @@ from asynccache._stream import Stream
 
 if TYPE_CHECKING:
     from asynccache._models import Consistency, Mode
+    from asynccache._outcome import Outcome
     from asynccache._protocols import Clock, Hook, Stage
 
 __all__ = ["Counts", "StageDriver", "stage_name"]
@@ -72,7 +73,8 @@ class Counts:
     """Plain counters, changed only by the driver and the pipeline that own them."""
 
     def __init__(self) -> None:
-        self.sources: Counter[str] = Counter()  # answered requests by source
+        # Answered requests by source. Counter, a class with a __delitem__ of its own, counts half as fast.
+        self.sources: defaultdict[str, int] = defaultdict(int)
         self.rejected: Counter[str] = Counter()  # candidates by the reason they were refused
         self.refused: Counter[str] = Counter()  # answers by the reason they were not stored
         self.audited: Counter[str] = Counter()  # semantic hits asked upstream again, by what came out
@@ -113,7 +115,7 @@ class StageDriver:
         self.consistency: Consistency = consistency
         self.counts: Final = Counts()
         self._hooks: Final = hooks or (_failure_log(),)
-        self._watched: Final = bool(hooks)  # whether anyone wants an event for each answered request
+        self.watched: Final = bool(hooks)  # whether anyone wants an event for each answered request
 
     async def run(self, exchange: Exchange, stages: Sequence[Stage]) -> Exchange:
         """Let the exchange walk through the stages in order."""
@@ -150,22 +152,23 @@ class StageDriver:
         if self.strict:
             raise error
 
-    def served(self, exchange: Exchange) -> None:
+    def served(self, answered: Exchange | Outcome, mode: Mode, started: float) -> None:
         """Count an answered request, and tell it to those who listen."""
-        source = exchange.source or Source.UPSTREAM
-        self.counts.sources[source._value_] += 1  # `.value` is a slow descriptor on a path of microseconds
-        if self._watched:
-            accepted = exchange.accepted
-            self.emit(
-                RequestServed(
-                    source=source,
-                    mode=exchange.mode,
-                    seconds=self.clock.monotonic() - exchange.started,
-                    similarity=None if accepted is None else accepted.similarity,
-                    reasons=exchange.reasons,
-                    partition=exchange.request.partition.hex()[:8],
-                )
+        source = answered.source or Source.UPSTREAM
+        self.counts.sources[source.value] += 1
+        if not self.watched:
+            return
+        accepted = answered.accepted
+        self.emit(
+            RequestServed(
+                source=source,
+                mode=mode,
+                seconds=self.clock.monotonic() - started,
+                similarity=None if accepted is None else accepted.similarity,
+                reasons=answered.reasons,
+                partition=answered.request.partition.hex()[:8],
             )
+        )
 
     def failed(self, error: Exception, mode: Mode, started: float) -> None:
         """Count a request that ended in an error its caller sees."""

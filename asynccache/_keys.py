@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import orjson
 
 from asynccache._errors import ConfigurationError, InvalidRequest
+from asynccache._models import NO_SCOPE
 from asynccache._protocols import Divisible
 from asynccache._registry import find_dialect
 
 if TYPE_CHECKING:
-    from asynccache._models import History, Request
+    from asynccache._models import History, Request, Scope
 
 __all__ = ["Fingerprint", "Keyring", "parse_history", "to_json"]
 
@@ -42,16 +43,19 @@ _MEMO_TOTAL: Final = 32 * 2**20
 _LAST: Final = re.compile(r"last:([1-9][0-9]{0,3})")
 
 _Owner: TypeAlias = "tuple[str, str | None, str | None, str | None, str | None]"
-_Spelling: TypeAlias = "tuple[_Owner, bytes]"
+_PLAINEST: Final[_Owner] = ("chat.completions", None, None, None, None)
 
 
-class Fingerprint(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
     """What normalization finds out about a request."""
 
     key: bytes
     partition: bytes
     question: str | None
     uncacheable: str | None
+    repeats: bool
+    """``Dialect.repeats``."""
 
 
 def _plain(value: object) -> object:
@@ -135,8 +139,9 @@ def parse_history(given: object) -> History:
 class Keyring:
     """Makes keys; remembers the spellings it has seen, because canonical form costs ten times a lookup.
 
-    A spelling is dialect, scope, version and the sorted JSON of the body: exactly what the caller sent,
-    so that the memo cannot confuse two requests. Not thread-safe; one per pipeline.
+    A spelling is the JSON of dialect, scope, version and body, in the caller's own order: exactly what was
+    sent, so that the memo cannot confuse two requests. Of a chat without scope and version it is the JSON of
+    the body alone, an object where others are lists. Not thread-safe; one per pipeline.
 
     Args:
         max_request_bytes: largest body accepted, in bytes of JSON.
@@ -154,7 +159,7 @@ class Keyring:
         self._limit: Final = max_request_bytes
         self._origin: Final = origin
         self._history: Final = parse_history(history)
-        self._memo: dict[_Spelling, Fingerprint] = {}  # oldest first
+        self._memo: dict[bytes, Fingerprint] = {}  # by spelling, oldest first
         self._memo_size = 0
 
     def fingerprint(self, request: Request) -> Fingerprint:
@@ -164,11 +169,12 @@ class Keyring:
             InvalidRequest: the body is not one the dialect's upstreams could take, or too large.
         """
         owner = _owner(request)
-        raw = _dumps(request.body, request.body, orjson.OPT_SORT_KEYS)
-        spelling = (owner, raw)
+        plainest = owner == _PLAINEST and request.scope is NO_SCOPE
+        spelling = _dumps(request.body if plainest else (*owner, request.body), request.body, 0)
         known = self._memo.get(spelling)
         if known is not None:
             return known
+        raw = _dumps(request.body, request.body, orjson.OPT_SORT_KEYS)
         has_null = self._check_raw(request, raw)
         made = _canonical(owner, raw, self._origin, self._history)
         # A body with a null in it is looked at anew each time: a NaN must not pass for a null seen before.
@@ -210,23 +216,27 @@ class Keyring:
             raise InvalidRequest(*fault)
         return has_null
 
-    def recall(self, request: Request) -> Fingerprint | None:
-        """The fingerprint of a spelling seen before; None for any other, and for what cannot be spelled."""
-        owner = _owner(request)
+    def recall(self, dialect: str, scope: Scope, body: Mapping[str, Any]) -> Fingerprint | None:
+        """The fingerprint of a spelling seen before, of a request without ``Control.version``.
+
+        None for any other, and for what cannot be spelled.
+        """
+        spelt: object = body
+        if scope is not NO_SCOPE or dialect != _PLAINEST[0]:
+            spelt = (dialect, scope.tenant, scope.user, scope.namespace, None, body)  # as ``_owner``
         try:
-            return self._memo.get((owner, orjson.dumps(request.body, _plain, orjson.OPT_SORT_KEYS)))
+            return self._memo.get(orjson.dumps(spelt, _plain))
         except (TypeError, RecursionError):
             return None
 
-    def _remember(self, spelling: _Spelling, made: Fingerprint) -> None:
-        owner, raw = spelling
+    def _remember(self, spelling: bytes, made: Fingerprint) -> None:
         # orjson's bytes keep the whole buffer they were made in; a copy takes what it holds.
-        self._memo[owner, bytes(memoryview(raw))] = made
-        self._memo_size += 2 * len(raw) + _MEMO_OVERHEAD
+        self._memo[bytes(memoryview(spelling))] = made
+        self._memo_size += 2 * len(spelling) + _MEMO_OVERHEAD
         while self._memo_size > _MEMO_TOTAL:
             oldest = next(iter(self._memo))
             del self._memo[oldest]
-            self._memo_size -= 2 * len(oldest[1]) + _MEMO_OVERHEAD
+            self._memo_size -= 2 * len(oldest) + _MEMO_OVERHEAD
 
 
 def _owner(request: Request) -> _Owner:
@@ -246,6 +256,7 @@ def _canonical(owner: _Owner, raw: bytes, origin: str | None, history: History) 
         _hash("partition", origin, owner, context),
         question,
         uncacheable,
+        dialect.repeats,
     )
 
 

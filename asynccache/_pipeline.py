@@ -26,10 +26,31 @@ from asynccache._errors import (
 )
 from asynccache._events import SemanticTierChanged
 from asynccache._exchange import Exchange
+from asynccache._express import Express
 from asynccache._lifespan import entered
-from asynccache._models import Consistency, Control, Mode, Request, Response, Scope
-from asynccache._outcome import Outcome, Prices, addressed
-from asynccache._protocols import AnswerEquivalence, Backend, Check, Clock, Decision, Hook, Stage, Taggable
+from asynccache._models import (
+    NO_CONTROL,
+    NO_SCOPE,
+    Consistency,
+    Control,
+    Mode,
+    Request,
+    Response,
+    Scope,
+    Source,
+)
+from asynccache._outcome import AtHand, Outcome, Prices, Walked, addressed
+from asynccache._protocols import (
+    AnswerEquivalence,
+    Backend,
+    Check,
+    Clock,
+    Decision,
+    Hook,
+    Instant,
+    Stage,
+    Taggable,
+)
 from asynccache._requests import ControlLike, Requests, ScopeLike
 from asynccache._stats import Stats
 from asynccache._turn import LoopTurn
@@ -155,6 +176,7 @@ class CachePipeline:
         clock: Clock | None = None,
     ) -> None:
         clock = SystemClock() if clock is None else clock
+        self._prices: Final = dict(prices or {})
         parts = assembled(
             upstream,
             stages=stages,
@@ -189,16 +211,22 @@ class CachePipeline:
         self._requests: Final = Requests(
             default_model=default_model,
             needs_model=isinstance(upstream, str),
-            scope=_option(lambda: Scope(namespace=namespace)),
+            scope=NO_SCOPE if namespace is None else _option(lambda: Scope(namespace=namespace)),
             scope_from=scope_from,
         )
-        self._prices: Final = dict(prices or {})
         self._driver: Final = StageDriver(
             clock=clock,
             ttl=_option(lambda: Control(ttl=ttl)).ttl,
             strict=strict,
             hooks=tuple(hooks),
             consistency=consistency,
+        )
+        # There is no short way where every hit is to be confirmed, nor where requests are shaped first.
+        short = stages is None and consistency == "eventual" and shaper is None
+        self._express: Final = (
+            Express(self._keyring, self._backend, self._driver, self._prices)
+            if short and isinstance(self._backend, Instant)
+            else None
         )
         self._turn: Final = LoopTurn()
         self._opened: AsyncExitStack | None = None
@@ -236,11 +264,15 @@ class CachePipeline:
         if isinstance(self._semantic, EmbedderError):
             self._driver.emit(SemanticTierChanged(self._semantic))
         self._opened, self._loop = stack, asyncio.get_running_loop()
+        if self._express is not None:
+            self._express.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        if self._express is not None:
+            self._express.close()
         opened, self._opened = self._opened, None
         if opened is not None:
             await opened.aclose()
@@ -276,7 +308,7 @@ class CachePipeline:
         messages.append({"role": "user", "content": question})
         return await self.chat(messages=messages, model=model, scope=scope, control=control, **params)
 
-    async def chat(self, *, scope: ScopeLike = None, control: ControlLike = None, **body: Any) -> Outcome:
+    async def chat(self, /, *, scope: ScopeLike = None, control: ControlLike = None, **body: Any) -> Outcome:
         """Ask with a chat-completions body: every keyword but ``scope`` and ``control`` is a field of it.
 
         Raises:
@@ -285,7 +317,14 @@ class CachePipeline:
         """
         if body.get("stream"):
             raise InvalidRequest("stream", "for a streamed answer use `async with cache.stream(...)`")
-        return await self._fetch(self._requests(body, scope, control))
+        asked, owner = self._requests.plain(body, scope)
+        express = self._express
+        hit = None if express is None or control is not None else express.hit("fetch", asked, owner)
+        if hit is None:
+            return await self._walked(self._requests(asked, owner, control))
+        if self._turn.due():
+            await asyncio.sleep(0)
+        return hit
 
     async def fetch(
         self,
@@ -302,13 +341,21 @@ class CachePipeline:
             UpstreamError: as the upstream raised it; a callable's own exceptions likewise.
             NotCached: ``only_if_cached`` was asked for and nothing stored may be served.
         """
-        return await self._fetch(self._requests(request, scope, control))
+        asked = self._requests(request, scope, control)
+        hit = self._hit(asked, "fetch")
+        if hit is None:
+            return await self._walked(asked)
+        if self._turn.due():
+            await asyncio.sleep(0)
+        return hit
 
-    async def _fetch(self, request: Request) -> Outcome:
+    async def _walked(self, request: Request) -> Outcome:
         exchange = await self._walk(request, "fetch")
         answer = exchange.answer
         if isinstance(answer, Response):
-            outcome = Outcome(exchange, addressed(exchange, answer), self._prices)
+            if exchange.source is not Source.UPSTREAM:
+                answer = addressed(request.dialect, exchange.request.body, answer)
+            outcome = self._outcome(exchange, answer)
         else:
             async with AnswerStream(lambda: _ready(exchange), self._outcome, self._turn) as stream:
                 outcome = await stream.collect()
@@ -332,10 +379,22 @@ class CachePipeline:
         if request is not None and body:
             raise InvalidRequest("request", "give either a request or the body's fields as keywords")
         asked = self._requests(body if request is None else request, scope, control)
-        return AnswerStream(lambda: self._walk(asked, "stream"), self._outcome, self._turn)
+        return AnswerStream(lambda: self._stream(asked), self._outcome, self._turn)
+
+    async def _stream(self, request: Request) -> Exchange:
+        started = self._driver.clock.monotonic()
+        hit = self._hit(request, "stream")
+        if hit is None:
+            return await self._walk(request, "stream")
+        return Exchange.answered(hit.request, "stream", self._driver, started, hit.accepted)
 
     def _outcome(self, exchange: Exchange, response: Response) -> Outcome:
-        return Outcome(exchange, response, self._prices)
+        return Walked(exchange, response, self._prices)
+
+    def _hit(self, request: Request, mode: Mode) -> AtHand | None:
+        if self._express is None or request.control is not NO_CONTROL:
+            return None
+        return self._express.hit(mode, request.body, request.scope, request.dialect, request.upstream)
 
     async def _walk(self, request: Request, mode: Mode) -> Exchange:
         if self._opened is None:
@@ -344,18 +403,8 @@ class CachePipeline:
             raise PipelineClosed("this pipeline is open in another event loop; open one in each")
         driver = self._driver
         started = driver.clock.monotonic()
-        stages, express = self._chain.stages, self._chain.express
-        if express is not None:
-            try:
-                at_hand = express(request, mode, driver, started)
-            except Exception as error:  # noqa: BLE001  (law: a failure of the cache is not the caller's)
-                driver.stage_failed(express, error)
-            else:
-                if at_hand is not None:
-                    driver.served(at_hand)
-                    return at_hand
         try:
-            exchange = await driver.run(Exchange(request, mode, driver, started), stages)
+            exchange = await driver.run(Exchange(request, mode, driver, started), self._chain.stages)
             if exchange.answer is None:
                 if request.control.only_if_cached:
                     raise NotCached("no stored answer may be served, and only_if_cached was asked for")
@@ -365,7 +414,7 @@ class CachePipeline:
             driver.failed(seen, mode, started)
             failure = seen
         else:
-            driver.served(exchange)
+            driver.served(exchange, mode, started)
             return exchange
         try:
             raise failure  # outside the handler, so that the error is the upstream's own, unchanged

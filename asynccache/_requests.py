@@ -57,14 +57,16 @@ class Requests:
                 given = replace(given, scope=Scope.of(self._scope_from(given.body)))
             placed = self._placed(given.scope)
             return given if placed is given.scope else replace(given, scope=placed)
-        body = given if given.get("model") is not None else self._with_model(given)
+        body, owner = self.plain(given, scope)
+        return Request.plain(body, owner, NO_CONTROL if control is None else Control.of(control))
+
+    def plain(self, body: Mapping[str, Any], scope: ScopeLike) -> tuple[Mapping[str, Any], Scope]:
+        """Body and scope of the request. Raises as the call."""
+        if body.get("model") is None:
+            body = self._with_model(body)
         if scope is None and self._scope_from is not None:
             scope = self._scope_from(body)
-        return Request.plain(
-            body,
-            self._scope if scope is None else self._placed(Scope.of(scope)),
-            NO_CONTROL if control is None else Control.of(control),
-        )
+        return body, self._scope if scope is None else self._placed(Scope.of(scope))
 
     def _with_model(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         if self._default_model is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,10 +12,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asynccache import CachePipeline, InvalidRequest, NotCached, Outcome, Stage
+from asynccache import (
+    Alias,
+    CachePipeline,
+    Candidate,
+    Entry,
+    InvalidRequest,
+    NotCached,
+    Outcome,
+    PipelineClosed,
+    Request,
+    Source,
+    Stage,
+)
 from asynccache.backends import MemoryBackend
-from asynccache.stages import ExactLookup, MissHandler, Normalize, SingleFlight, Validate, Write
-from asynccache.testing import FakeClock, FakeUpstream
+from asynccache.stages import (
+    ENTRY_CHECKS,
+    ExactLookup,
+    MissHandler,
+    Normalize,
+    SingleFlight,
+    Validate,
+    Write,
+)
+from asynccache.testing import FakeClock, FakeUpstream, make_entry
 
 pytestmark = pytest.mark.anyio
 
@@ -42,8 +63,8 @@ async def both(clock: FakeClock) -> AsyncIterator[tuple[CachePipeline, CachePipe
         CachePipeline(FakeUpstream(), backend=MemoryBackend(clock=clock), decision=None, **options) as short,
         CachePipeline(stages=stages, **options) as long,
     ):
-        assert short._chain.express is not None
-        assert long._chain.express is None
+        assert short._express is not None
+        assert long._express is None
         yield short, long
 
 
@@ -93,3 +114,83 @@ async def test_a_hit_that_is_at_hand_takes_the_short_way(monkeypatch: pytest.Mon
 
         monkeypatch.setattr(short._driver, "run", refuse)
         assert (await short.ask("q")).hit
+
+
+class Anything(MemoryBackend):
+    """Gives out whatever it was told to, as no store should."""
+
+    held: Entry | None = None
+
+    def at_hand(self, key: bytes) -> Entry | None:
+        return self.held
+
+
+@pytest.mark.parametrize("own_key", [True, False])
+@pytest.mark.parametrize("alias", [None, Alias(of=b"k" * 32, similarity=0.9, space=b"s" * 16)])
+@pytest.mark.parametrize("ttl", [None, 0.0, 9.9, 10.0, 10.1])
+@pytest.mark.parametrize("age", [-5.0, 0.0, 10.0])
+@pytest.mark.parametrize("more", [{}, {"stream_options": {"include_usage": True}}])
+@pytest.mark.parametrize("own_upstream", [None, FakeUpstream()])
+async def test_what_the_entry_checks_refuse_does_not_take_the_short_way(
+    *,
+    own_key: bool,
+    alias: Alias | None,
+    ttl: float | None,
+    age: float,
+    more: dict[str, Any],
+    own_upstream: FakeUpstream | None,
+) -> None:
+    clock, memory = FakeClock(), Anything()
+    body = {"messages": [{"role": "user", "content": "q"}], **more}
+    request = Request(body=body, upstream=own_upstream)
+    async with CachePipeline(
+        FakeUpstream(), backend=memory, decision=None, clock=clock, strict=True
+    ) as cache:
+        made = await cache.fetch(request)
+        key = made.key if own_key else b"f" * 32
+        entry = make_entry(key=key, created_at=clock.now() - age, ttl=ttl, alias=alias)
+        memory.held = entry
+        candidate = Candidate(entry, Source.EXACT, max(age, 0.0))
+        refused = any(check(made.request, candidate) for check in ENTRY_CHECKS)
+        assert cache._express is not None
+        hit = cache._express.hit("fetch", body, request.scope, upstream=own_upstream)
+        assert (hit is None) == refused
+        if hit is not None:
+            assert (hit.request, hit.accepted) == (made.request, candidate)
+
+
+def succeeds_in_a_child(act: Callable[[], None]) -> bool:
+    child = os.fork()
+    if not child:
+        try:
+            act()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_there_is_no_short_way_in_another_event_loop_thread_or_process() -> None:
+    cache = CachePipeline(FakeUpstream(), backend="memory://", decision=None)
+    first = asyncio.new_event_loop()
+    first.run_until_complete(cache.__aenter__())
+    assert not first.run_until_complete(cache.ask("q")).hit
+    assert first.run_until_complete(cache.ask("q")).hit
+
+    async def elsewhere() -> None:
+        with pytest.raises(PipelineClosed, match="another event loop"):
+            await cache.ask("q")
+
+    async def in_a_thread() -> None:
+        await asyncio.to_thread(asyncio.run, elsewhere())
+
+    async def in_a_child() -> None:
+        assert succeeds_in_a_child(lambda: asyncio.run(elsewhere()))
+
+    asyncio.run(elsewhere())
+    first.run_until_complete(in_a_thread())
+    first.run_until_complete(in_a_child())
+    first.run_until_complete(cache.__aexit__(None, None, None))
+    with pytest.raises(PipelineClosed):
+        first.run_until_complete(cache.ask("q"))
+    first.close()

@@ -86,6 +86,7 @@ class Tiered:
         self._front: Final = front
         self._back: Final = back
         self._front_ttl: Final = front_ttl
+        self.at_hand: Final = front.at_hand
         # Who may fill the front, by key. A read claims a key that nobody has claimed, a put takes the
         # claim over, an add only from a read, a removal voids it. Only the holder fills.
         self._claims: Final[dict[bytes, Claim]] = {}
@@ -152,10 +153,6 @@ class Tiered:
         finally:
             self._release(key, claim)
         return entry
-
-    def at_hand(self, key: bytes) -> Entry | None:
-        """The entry, if the front has it."""
-        return self._front.at_hand(key)
 
     async def get_many(self, keys: Sequence[bytes]) -> list[Entry | None]:
         """As ``get``, for several keys; the back is asked once, for those the front lacks."""
