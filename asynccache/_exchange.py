@@ -108,9 +108,10 @@ class Exchange(NamedTuple):
         answer = candidate[0].response, candidate[1], candidate
         return _new_tuple(Exchange, (*self[:5], *answer, *self[8:]))
 
-    def answering(self, answer: Response | Stream, source: Source) -> Exchange:
-        """Set the answer of an upstream or of a custom stage."""
-        return self._replace(answer=answer, source=source)
+    def answering(self, answer: Response | Stream, source: Source, asked: Asked | None = None) -> Exchange:
+        """Set the answer of an upstream, with when it was asked, or that of a custom stage."""
+        asked = self[10] if asked is None else asked
+        return _new_tuple(Exchange, (*self[:5], answer, source, *self[7:10], asked, *self[11:]))
 
     def bypassing(self, reason: str) -> Exchange:
         """Keep this request and its answer out of the cache."""

@@ -233,11 +233,12 @@ class Request:
         """A chat-completions request, not normalized."""
         return _request(body, "chat.completions", scope, control, b"", b"", None, None)
 
-    def identified(self, key: bytes, partition: bytes, question: str | None) -> Request:
-        """The same request with its key, partition and question."""
-        return _request(
-            self.body, self.dialect, self.scope, self.control, key, partition, question, self.upstream
-        )
+    def identified(
+        self, key: bytes, partition: bytes, question: str | None, body: Mapping[str, Any] | None = None
+    ) -> Request:
+        """The same request with its key, partition and question, and perhaps an equal body of its own."""
+        own = self.body if body is None else body
+        return _request(own, self.dialect, self.scope, self.control, key, partition, question, self.upstream)
 
     def __repr__(self) -> str:
         return f"<Request {self.dialect} {self.key.hex()[:8] or 'not normalized'}>"
@@ -396,6 +397,24 @@ class Entry:
     def expires_at(self) -> float:
         """Seconds since the epoch; infinity when the entry never expires."""
         return float("inf") if self.ttl is None else self.created_at + self.ttl
+
+    def numbered(self, generation: int) -> Entry:
+        """The same entry, as the store holds it since that change."""
+        return stored_entry(
+            self.key,
+            self.partition,
+            self.dialect,
+            self.response,
+            self.created_at,
+            self.ttl,
+            self.question,
+            self.tags,
+            self.version,
+            self.cost,
+            self.embedding,
+            self.alias,
+            generation,
+        )
 
     def __repr__(self) -> str:
         return f"<Entry {self.key.hex()[:8]} {self.response!r}>"

@@ -203,8 +203,15 @@ class AtHand(Outcome):
     @property
     def request(self) -> Request:
         found = self._found
-        plain = Request(body=self._asked, dialect=self._dialect, scope=self._scope, upstream=self._upstream)
-        return plain.identified(found.key, found.partition, found.question)
+        return Request(
+            body=self._asked,
+            dialect=self._dialect,
+            scope=self._scope,
+            key=found.key,
+            partition=found.partition,
+            question=found.question,
+            upstream=self._upstream,
+        )
 
     @property
     def source(self) -> Source:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -164,7 +163,7 @@ class Coherence:
                 self._keep_unknown(entry)
         elif generation is not None and claim.allows(generation):
             if self.told:
-                self._keep(replace(entry, generation=generation))
+                self._keep(entry.numbered(generation))
         else:  # voided, say: then what the front had before was invalidated as well
             self._front.drop([key])
 

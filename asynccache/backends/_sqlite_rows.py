@@ -72,6 +72,7 @@ class Rows:
 
     def __init__(self, path: Path, *, max_bytes: int) -> None:
         self._path: Final = path
+        self._folder: Final = str(path.parent)
         self._max_bytes: Final = max_bytes
         self._trim_to: Final = max_bytes * 9 // 10  # leaves puts some room before they must evict themselves
         self.vectors: Final = VectorRows(max_bytes=max_bytes)
@@ -163,7 +164,7 @@ class Rows:
         self.labels.put(connection, values)
 
     def _check_disk(self, size: int) -> None:
-        disk = shutil.disk_usage(self._path.parent)
+        disk = shutil.disk_usage(self._folder)
         reserve = min(_FREE_MOST, int(disk.total * _FREE_SHARE))
         if disk.free - size < reserve:
             raise BackendUnavailable(

@@ -62,8 +62,9 @@ class Voids:
 
     def since(self, connection: sqlite3.Connection, key: bytes, tags: Collection[str], number: int) -> bool:
         """Whether the key or one of the tags was invalidated after a number, or that cannot be told."""
-        if number > self.newest(connection):  # of a file that this one has replaced
-            return True
+        newest = self.newest(connection)
+        if number >= newest:  # a larger one is of a file that this one has replaced
+            return number > newest
         subjects = [EVERYTHING, of_key(key), *map(of_tag, tags)]
         return any(
             connection.execute(_LATER, (subject, number)).fetchone() is not None for subject in subjects

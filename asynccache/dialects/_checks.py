@@ -22,6 +22,8 @@ __all__ = [
 
 _DEEPEST: Final = 200
 """Levels of nesting; JSON encoders stop a little later (orjson at 254)."""
+_FAULTLESS: Final = (str, int, type(None))
+"""What can have no fault, and is most of a body: passed over before its path is spelled out."""
 
 
 def mismatch(field: str, words: str, value: object) -> InvalidRequest:
@@ -40,14 +42,16 @@ def check_json(value: Any, path: str = "body", depth: int = 0) -> None:
     """Raise InvalidRequest for a number that is not finite, a key that is no string, or too deep a nest."""
     if depth > _DEEPEST:
         raise InvalidRequest(path, "nested too deeply")
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):
         for name, item in value.items():
             if not isinstance(name, str):
                 raise InvalidRequest(path, f"keys must be strings, got {type(name).__name__}")
-            check_json(item, name if depth == 0 else f"{path}.{name}", depth + 1)
+            if depth == _DEEPEST or not isinstance(item, _FAULTLESS):
+                check_json(item, name if depth == 0 else f"{path}.{name}", depth + 1)
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
-            check_json(item, f"{path}[{index}]", depth + 1)
+            if depth == _DEEPEST or not isinstance(item, _FAULTLESS):
+                check_json(item, f"{path}[{index}]", depth + 1)
     elif isinstance(value, float) and not isfinite(value):
         raise InvalidRequest(path, "must be finite")
 

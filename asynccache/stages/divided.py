@@ -264,7 +264,7 @@ class Divided:
         part, answer = batch.parts[place], batch.answers[place]
         if answer is None:
             return
-        made = part._replace(asked=batch.asked).answering(answer, Source.UPSTREAM)
+        made = part.answering(answer, Source.UPSTREAM, batch.asked)
         batch.note(made, await made.driver.run(made, (self._write,)))
         if self._turn.due():
             await asyncio.sleep(0)

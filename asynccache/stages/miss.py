@@ -67,4 +67,4 @@ class MissHandler:
             if own_task_cancelled():
                 raise
             raise UpstreamError("the upstream cancelled its own call") from error
-        return exchange._replace(asked=asked).answering(answer, Source.UPSTREAM)
+        return exchange.answering(answer, Source.UPSTREAM, asked)

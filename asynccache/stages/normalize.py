@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
@@ -48,10 +47,10 @@ class Normalize:
         # does with its lists meanwhile.
         request = exchange.request
         large = self.keyring.defer(request)
-        own = replace(request, body=orjson.loads(to_json(request.body)))
+        body = orjson.loads(to_json(request.body))
         if large is None:
             found = self.keyring.fingerprint(request)
         else:
             found = await to_thread.run_sync(large, limiter=self._threads)
-        asking = exchange.asking(own.identified(found.key, found.partition, found.question))
+        asking = exchange.asking(request.identified(found.key, found.partition, found.question, body))
         return asking if found.uncacheable is None else asking.bypassing(found.uncacheable)

@@ -138,18 +138,22 @@ class Write:
 
     async def _put(self, exchange: Exchange, judged: tuple[Response, Cost], seconds: float) -> str | None:
         entry = _entry(exchange, *judged, seconds)
+        # Asked again: judging a long answer takes a while, and suspends.
+        if outdated := self._outdated(exchange):
+            return outdated
+        self._note_refresh(exchange)
         stored: asyncio.Future[int | None] | None = None
-        with anyio.move_on_after(self._patience) as scope:
-            # Asked again: judging a long answer takes a while, and suspends.
-            if outdated := self._outdated(exchange):
-                return outdated
-            self._note_refresh(exchange)
-            if self._feed is None or exchange.since is None:
-                await self._backend.put(entry)
-            else:
-                stored = await self._feed.fill(entry, since=exchange.since)
-        if scope.cancelled_caught:
-            raise BackendUnavailable(f"the write was not committed within {self._patience} seconds")
+        patience = asyncio.timeout(self._patience)
+        try:
+            async with patience:
+                if self._feed is None or exchange.since is None:
+                    await self._backend.put(entry)
+                else:
+                    stored = await self._feed.fill(entry, since=exchange.since)
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            raise BackendUnavailable(f"the write was not committed within {self._patience} seconds") from None
         if stored is not None and not stored.done():
             self._learn_later(entry, stored)
         elif stored is not None and stored.result() is None:
