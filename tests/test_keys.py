@@ -12,8 +12,10 @@ from pydantic import BaseModel
 
 from asynccache import ConfigurationError, Control, InvalidRequest, Request, Scope
 from asynccache._keys import Fingerprint, Keyring, parse_history, to_json
+from asynccache._models import NO_SCOPE
 
-BODY = {"model": "m", "messages": [{"role": "user", "content": "hello"}], "temperature": 0}
+MESSAGE = {"role": "user", "content": "hello"}
+BODY = {"model": "m", "messages": [MESSAGE], "temperature": 0}
 
 
 def fingerprint(
@@ -162,6 +164,23 @@ def test_the_memo_gives_what_a_fresh_keyring_gives() -> None:
     first = [fingerprint(body, keyring=keyring) for body in bodies]
     assert [fingerprint(dict(reversed(body.items())), keyring=keyring) for body in bodies] == first
     assert [fingerprint(body) for body in bodies] == first
+
+
+def test_the_memo_confuses_no_owners_and_no_orders() -> None:
+    keyring = Keyring(max_request_bytes=2**20)
+    bodies = [BODY, dict(reversed(BODY.items())), {**BODY, "messages": [dict(reversed(MESSAGE.items()))]}]
+    requests = [
+        Request(body=body, scope=scope, control=Control(version=version))
+        for body in bodies
+        for scope in (NO_SCOPE, Scope(), Scope(tenant="t"), Scope(user="t"), Scope(namespace="t"))
+        for version in (None, "t")
+    ]
+    made = [keyring.fingerprint(request) for request in requests]
+    assert [keyring.fingerprint(request) for request in requests] == made
+    assert [Keyring(max_request_bytes=2**20).fingerprint(request) for request in requests] == made
+    assert len({each.key for each in made}) == 2 * 4  # versions, and scopes that differ
+    recalled = [keyring.recall(request.dialect, request.scope, request.body) for request in requests]
+    assert recalled == [made[index - index % 2] for index in range(len(made))]
 
 
 def test_the_memo_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
