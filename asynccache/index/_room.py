@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import numpy as np
 
+from asynccache.index._searching import UNKNOWN
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -149,6 +151,8 @@ class Room:
     """Rows that hold no usable vector."""
     left_out: int = 0
     """Rows not taken up because of the limit."""
+    search_seconds: float = UNKNOWN
+    """What a lone search takes, about; written by whoever has just made one."""
     partial: bool = False
     """The store has more than was taken up: no basis for a snapshot. Only a new load makes up for it."""
 

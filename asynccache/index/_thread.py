@@ -4,6 +4,8 @@ An index must not be searched while it is changed, and handing work to a thread 
 So all calls of one turn of the event loop go over together, searches of the same room that stand next to
 each other become one, and the answers of a batch come back in one callback. While nothing waits, the
 thread does the engines' background work in slices short enough for a search to wait for one.
+
+A lone search that takes no longer than the way there and back is made on the loop, while the thread rests.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakSet
 
 from asynccache._errors import BackendUnavailable, StageError
+from asynccache._turn import LoopTurn
 from asynccache.index._handback import hand_back
+from asynccache.index._searching import AT_ONCE, Query
 from asynccache.index._worker import Change, Search, Work, Worker
 
 if TYPE_CHECKING:
@@ -62,6 +66,7 @@ class IndexThread:
         self._worker: Worker | None = None
         self._gathered: list[Call] = []
         self._closed = False
+        self._turn: Final = LoopTurn(AT_ONCE)
         self.rows_waiting = 0
         """Changed rows asked for and not taken up yet."""
 
@@ -70,6 +75,22 @@ class IndexThread:
         future: asyncio.Future[list[Neighbour]] = asyncio.get_running_loop().create_future()
         self._give(Search(room, vector, k, vectors, future))
         return future
+
+    def at_once(self, room: Room, vector: bytes, k: int, vectors: int = 0) -> list[Neighbour] | None:
+        """What ``search`` finds, found on the loop where that is as quick as the way to the thread and back.
+
+        None: ask ``search``. Several of one turn of the loop, which take longer, go over together.
+        """
+        worker = self._worker
+        if (
+            worker is None
+            or self._gathered
+            or room.search_seconds > AT_ONCE
+            or self._loop is not asyncio.get_running_loop()
+            or self._turn.due()
+        ):
+            return None
+        return worker.at_once(room, Query(vector, k, vectors))
 
     def change(self, room: Room, puts: Collection[VectorRow], removals: Collection[bytes]) -> bool:
         """Take up rows and let go of keys, which are others; False when too much waits, or it is closed."""
@@ -139,10 +160,10 @@ class IndexThread:
         gathered, self._gathered = self._gathered, []
         worker = self._worker
         if worker is not None:
-            worker.queue.put(gathered)
+            worker.give(gathered)
             return
         worker = self._worker = Worker(asyncio.get_running_loop(), self, self._clock.now)
-        worker.queue.put(gathered)
+        worker.give(gathered)
         try:
             worker.thread.start()
         except RuntimeError as error:  # the system allows no more threads

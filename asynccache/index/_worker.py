@@ -10,14 +10,13 @@ from contextlib import suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
-import numpy as np
-
 from asynccache._errors import AsyncCacheError, StageError
+from asynccache.index._searching import Query, Search, lone, together
 
 if TYPE_CHECKING:
     from asynccache._models import Neighbour, VectorRow
     from asynccache.index._handback import Settled
-    from asynccache.index._room import Engine, Room
+    from asynccache.index._room import Room
 
 __all__ = ["Call", "Change", "Employer", "Search", "Work", "Worker"]
 
@@ -29,21 +28,6 @@ PROMPT: Final = 0.005
 """Seconds after which answers are handed back though their batch goes on."""
 MERGED: Final = 64
 """Searches made into one, so that the first does not wait long for the last."""
-
-
-class Search:
-    """The k nearest of a vector in a room; of the first ``vectors`` of them, the vectors too."""
-
-    __slots__ = ("future", "k", "room", "vector", "vectors")
-
-    def __init__(
-        self, room: Room, vector: bytes, k: int, vectors: int, future: asyncio.Future[list[Neighbour]]
-    ) -> None:
-        self.room, self.vector, self.k, self.vectors, self.future = room, vector, k, vectors, future
-
-    def joins(self, other: Call) -> bool:
-        """Whether the other can be searched for together with this one."""
-        return isinstance(other, Search) and other.room is self.room and len(other.vector) == len(self.vector)
 
 
 class Change:
@@ -100,7 +84,7 @@ class Employer(Protocol):
 class Worker:
     """Runs in a thread of its own, from its start to its end.
 
-    All but ``queue``, ``ended`` and ``thread`` belongs to that thread.
+    All but ``queue``, ``ended`` and ``thread`` belongs to that thread, unless it says otherwise.
 
     Args:
         now: seconds since the epoch, for what has expired.
@@ -114,6 +98,11 @@ class Worker:
         self._loop: Final = loop
         self._employer: Final = employer
         self._now: Final = now
+        self._given = 0  # calls; the loop's
+        self._done = 0  # calls; read by the loop
+        # Held by the thread for background work, and by the loop for a search: an engine must not be searched
+        # while it changes. All else that the thread does to engines it was given, and has not done yet.
+        self._engines: Final = threading.Lock()
         self._taken: list[Call] = []  # the batch it works on
         self._restless: dict[Room, None] = {}  # rooms with background work, in the order of their turns
         # Done, and the loop not told:
@@ -129,6 +118,24 @@ class Worker:
             self._tell(self._employer.died, self, error)
         finally:
             self._tell(self.ended.set_result, None)
+
+    def give(self, calls: list[Call]) -> None:
+        """Have calls done, in their order, after all that were given before. On the loop."""
+        self._given += len(calls)
+        self.queue.put(calls)
+
+    def at_once(self, room: Room, query: Query) -> list[Neighbour] | None:
+        """The answer to a query, found on the loop; None while the thread is at work, and when it failed."""
+        if self._done != self._given or not self._engines.acquire(blocking=False):
+            return None
+        try:
+            return lone(room, query, self._now())
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException:  # noqa: BLE001  (a border: the thread will come upon it as well, and tells of it)
+            return None
+        finally:
+            self._engines.release()
 
     def fail_all(self, error: AsyncCacheError) -> None:
         """Tell all who wait that there is no answer. On the loop, when the thread has ended or hangs."""
@@ -187,27 +194,16 @@ class Worker:
             if at < len(calls) and perf_counter() - told > PROMPT:
                 self._hand_back()
                 told = perf_counter()
+        self._done += len(calls)
         self._hand_back()
         self._taken = []
 
     def _search(self, room: Room, searches: list[Search]) -> None:
-        engine = room.engine
         searches = [each for each in searches if not each.future.done()]
-        if engine is None or not searches:
-            self._settled += [(each.future, [], None) for each in searches]
+        if not searches:
             return
-        numbers: dict[bytes, int] = {}  # of the distinct vectors
-        for each in searches:
-            numbers.setdefault(each.vector, len(numbers))
         try:
-            queries = np.frombuffer(b"".join(numbers), dtype="<f4").reshape(len(numbers), room.dim)
-            found = engine.nearest(
-                queries.astype(np.float32, copy=False), max(each.k for each in searches), self._now()
-            )
-            answers = [
-                _with_vectors(engine, found[numbers[each.vector]][: each.k], each.vectors)
-                for each in searches
-            ]
+            answers = together(room, searches, self._now())
         except Exception as error:  # noqa: BLE001  (a border: mapped for the caller)
             if len(searches) > 1:  # a vector that cannot be searched for is its own caller's affair
                 for each in searches:
@@ -249,12 +245,13 @@ class Worker:
         if engine is None or room.gone:
             return
         try:
-            if engine.step(SLICE):
-                self._restless[room] = None  # behind the others
+            with self._engines:
+                if engine.step(SLICE):
+                    self._restless[room] = None  # behind the others
+                room.note()
         except Exception as error:  # noqa: BLE001  (a border: nobody waits for it)
             self._broken(room, error)
             return
-        room.note()
         if room not in self._restless:
             self._touched[room] = None
             self._hand_back()
@@ -273,11 +270,3 @@ class Worker:
     def _tell(self, function: Callable[..., None], *arguments: object) -> None:
         with suppress(RuntimeError):  # the loop was closed; nobody waits any more
             self._loop.call_soon_threadsafe(function, *arguments)
-
-
-def _with_vectors(engine: Engine, near: list[Neighbour], count: int) -> list[Neighbour]:
-    if not count:
-        return near
-    rows = engine.vectors_of([each.key for each in near[:count]]).astype("<f4", copy=False)
-    first = [each._replace(vector=row.tobytes()) for each, row in zip(near, rows, strict=False)]
-    return first + near[count:]

@@ -150,6 +150,9 @@ class BackendIndex:
             if error is not None:
                 raise BackendUnavailable(f"the index could not be loaded: {error}") from error
             if not room.gone:
+                near = now.thread.at_once(room, embedding.vector, k, vectors)
+                if near is not None:
+                    return near
                 return await self._in_time(now.thread.search(room, embedding.vector, k, vectors))
         return []
 
