@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
@@ -20,6 +20,7 @@ from asynccache.index._vectors import checked, checked_expiries, checked_keys
 
 __all__ = ["Graph", "MakeGraph", "Page"]
 
+_SPARE: Final = 2  # times k: as many candidates, and the last of the k are found about as well as the first
 _WIDER: Final = 4  # times as many are looked for when expired ones stood in the way
 _WIDEST: Final = 1024
 """Looked for at most when expired ones stand in the way: about a millisecond. Beyond it they are left to the
@@ -54,10 +55,16 @@ class Graph(ABC):
 
     Args:
         dim: length of the vectors.
+        ef: candidates a search keeps.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, *, ef: int) -> None:
         self.dim: Final = dim
+        self.ef = ef
+        """Candidates a search keeps: more find more, and take longer. May be set."""
+        self.enough: int | None = None
+        """As many find the nearest, as far as that was tried; None: nobody knows. May be set, to no more than
+        ``ef``."""
         self._table = KeyTable()  # places are numbers; the library knows those that are nodes
         self._twins = Twins()
         self._nodes = 0  # those that stand for a key: what a search can find
@@ -86,15 +93,6 @@ class Graph(ABC):
     def nbytes(self) -> int:
         """Memory held, about."""
         return self._table.nbytes + self._twins.nbytes + self._size()
-
-    @property
-    @abstractmethod
-    def ef(self) -> int:
-        """Candidates a search keeps: more find more, and take longer. May be set."""
-
-    @ef.setter
-    @abstractmethod
-    def ef(self, ef: int) -> None: ...
 
     def add(
         self, keys: Sequence[bytes], vectors: NDArray[np.float32], expires_at: Sequence[float] | None = None
@@ -134,7 +132,7 @@ class Graph(ABC):
         return held - len(self)
 
     def nearest(
-        self, queries: NDArray[np.float32], k: int, now: float | None = None
+        self, queries: NDArray[np.float32], k: int, now: float | None = None, *, ef: int | None = None
     ) -> list[list[Neighbour]]:
         """The k nearest of each query, shape (m, dim), best first; fewer when fewer are held.
 
@@ -143,14 +141,18 @@ class Graph(ABC):
             k: how many.
             now: seconds since the epoch; leaves out what has expired, and what lies behind a thousand
                 that have. None leaves out nothing.
+            ef: candidates to keep. Default: ``ef``, or fewer where fewer are enough, and some to spare for k.
 
         Raises:
             ValueError: queries that are no such array.
         """
         rows = checked(queries, self.dim)
+        if ef is None:
+            ef = self.ef if self.enough is None else min(self.ef, max(self.enough, _SPARE * k))
         k = min(k, len(self))
         if k <= 0 or not len(rows):
             return [[] for _ in rows]
+        self._keep(ef)
         at = -math.inf if now is None else now
         return [
             self._live(nodes, similarities, rows[number : number + 1], k, at)
@@ -238,12 +240,11 @@ class Graph(ABC):
         """The node of this very vector, if there is one and a short look finds it."""
         if not self._nodes:
             return None
-        ef = self.ef
-        self.ef = _SHORT_LOOK
+        self._keep(_SHORT_LOOK)
         try:
             ((nodes, similarities),) = self._search(row, 1)
         finally:
-            self.ef = ef
+            self._keep(self.ef)
         if not len(nodes) or similarities[0] < 1.0 - _ROUNDING:
             return None
         node = int(nodes[0])
@@ -278,15 +279,18 @@ class Graph(ABC):
             found = [
                 neighbour(self._table.key(place), similarity)
                 for node, similarity in zip(nodes.tolist(), similarities.tolist(), strict=True)
-                for place in islice(self._unexpired(node, now), k)
+                for place in self._unexpired(node, now, k)
             ]
             if len(found) >= min(k, len(nodes)) or asked >= most:
                 return ranked(found)[:k]
             asked = min(asked * _WIDER, most)
             ((nodes, similarities),) = self._search(query, asked)
 
-    def _unexpired(self, node: int, now: float) -> Iterator[int]:
-        return (place for place in self._twins.members(node) if self._table.expires_at(place) > now)
+    def _unexpired(self, node: int, now: float, most: int) -> Iterable[int]:
+        expires_at = self._table.expires_at
+        if not self._twins.shared(node):  # by far the most
+            return (node,) if expires_at(node) > now else ()
+        return islice((place for place in self._twins.members(node) if expires_at(place) > now), most)
 
     def _copies(self, places: Sequence[int]) -> NDArray[np.float32]:
         return self._vectors([self._twins.node(place) for place in places])
@@ -300,6 +304,10 @@ class Graph(ABC):
     @abstractmethod
     def _hide(self, place: int) -> None:
         """Find this number no more."""
+
+    @abstractmethod
+    def _keep(self, ef: int) -> None:
+        """Let searches keep so many candidates, or k where that is more."""
 
     @abstractmethod
     def _search(

@@ -55,6 +55,7 @@ def save_parts(prefix: Path, parts: Parts) -> dict[str, Any]:
             "used": used,
             "live": len(graph),
             "ef": graph.ef,
+            "enough": graph.enough,
         }
         state["stored"] += graph.nodes  # fewer than its keys: equal vectors are stored once
         state["files"] += [".graph", ".keys"]
@@ -97,6 +98,8 @@ def _load_graph(prefix: Path, dim: int, told: Mapping[str, Any], make_graph: Mak
         raise ValueError("the graph is another library's")
     graph.load(_beside(prefix, ".graph"), _beside(prefix, ".keys"), used)
     graph.ef = int(told["ef"])
+    enough = told.get("enough")  # earlier versions did not look for it
+    graph.enough = None if enough is None else int(enough)
     if len(graph) != int(told["live"]):
         raise ValueError("the graph is not whole")
     return graph

@@ -2,7 +2,8 @@
 
 How many candidates a search must keep depends on the vectors, which nobody knows beforehand. So every
 now and then some queries are answered twice, by the graph and by looking at every vector, and the graph
-looks at more until the two agree. The work comes in slices of a millisecond or two.
+looks at more until the two agree. Then it looks at fewer and fewer, as long as none of the queries loses its
+nearest: most searches need no more than that. The work comes in slices of a millisecond or two.
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ QUERIES: Final = 256
 
 _FLOOR: Final = 0.995  # share of queries whose nearest must be found
 _MOST_EF: Final = 512  # a search then takes some ten times as long as at first; more helps little
-_STEP: Final = 1.5  # times more candidates at each trial
+_LEAST_EF: Final = (
+    24  # what queries that lie far from everything need is not tried, and below little is saved
+)
+_MORE: Final = 1.5  # times more candidates at each trial
+_FEWER: Final = 1.25  # times fewer
 _ROUNDING: Final = 1e-5  # the graph adds up a product in another order
 _PAGE: Final = 64  # vectors read from the graph at a time: about a millisecond with hnswlib
 _AT_ONCE: Final = 8  # queries tried at a time: a millisecond or two
@@ -74,7 +79,7 @@ def perturbed(graph: Graph, count: int, random: np.random.Generator) -> NDArray[
 
 
 class RecallCheck:
-    """One check of a graph, and the raising of its ``ef``.
+    """One check of a graph, the raising of its ``ef``, and the finding of what is ``enough``.
 
     The graph may lose keys meanwhile; it must not gain any.
 
@@ -93,6 +98,8 @@ class RecallCheck:
         self._best: Final = np.full(QUERIES, -math.inf, dtype=np.float32)  # cosine of each one's true nearest
         self._keys: Final = [b""] * QUERIES  # and its key
         self._page: int | None = 0  # where to go on comparing; None: every vector has been seen
+        self._ef = graph.ef  # candidates kept in this round of trials
+        self._held: int | None = None  # the fewest that have lost nothing
         self._next = 0  # the query to try next
         self._asked = 0
         self._lost = 0
@@ -109,15 +116,32 @@ class RecallCheck:
         if self._page is not None:
             self._compare(self._page)
             return True
-        if self._next < len(self._queries):
+        # Fewer than usual are tried for the sake of speed alone: a single loss tells enough.
+        if self._next < len(self._queries) and not (self._lost and self._ef < self._graph.ef):
             self._try()
             return True
-        self.recall = 1.0 - self._lost / self._asked if self._asked else math.nan
-        if not self.recall < _FLOOR or self._graph.ef >= _MOST_EF:
-            return False
-        self._graph.ef = min(_MOST_EF, math.ceil(self._graph.ef * _STEP))
+        self._ef = self._next_ef()
         self._next = self._asked = self._lost = 0
-        return True
+        return self._ef > 0
+
+    def _next_ef(self) -> int:
+        """How many to try after a round of trials; 0: what was to be found out is."""
+        graph, ef = self._graph, self._ef
+        if ef == graph.ef:
+            self.recall = 1.0 - self._lost / self._asked if self._asked else math.nan
+            if self.recall < _FLOOR and ef < _MOST_EF:
+                graph.ef = min(_MOST_EF, math.ceil(ef * _MORE))
+                return graph.ef
+        if self._lost or not self._asked:
+            # One step back from the edge: another sample might have lost one there, and the graph will grow.
+            graph.enough = None if self._held is None else min(graph.ef, math.ceil(self._held * _FEWER))
+            return 0
+        self._held = ef
+        fewer = int(ef / _FEWER)
+        if fewer >= _LEAST_EF:
+            return fewer
+        graph.enough = ef
+        return 0
 
     def _compare(self, after: int) -> None:
         page = self._graph.page(after, _PAGE)
@@ -133,7 +157,7 @@ class RecallCheck:
 
     def _try(self) -> None:
         first, self._next = self._next, self._next + _AT_ONCE
-        found = self._graph.nearest(self._queries[first : self._next], 1)
+        found = self._graph.nearest(self._queries[first : self._next], 1, ef=self._ef)
         for query, neighbours in enumerate(found, start=first):
             if self._keys[query] not in self._graph:
                 continue  # removed since: what is nearest now is not known

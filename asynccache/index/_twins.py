@@ -32,6 +32,10 @@ class Twins:
         """The node that stands for a place."""
         return self._node_of.get(place, place)
 
+    def shared(self, node: int) -> bool:
+        """Whether a node stands for other places beside its own."""
+        return node in self._twins_of
+
     def members(self, node: int) -> Iterator[int]:
         """The node's own place and those of its twins."""
         return chain((node,), self._twins_of.get(node, ()))

@@ -58,31 +58,21 @@ class HnswIndex(Graph):
         ef_construction: int = 200,
         ef: int = 64,
     ) -> None:
-        super().__init__(dim)
+        super().__init__(dim, ef=ef)
         self._capacity = max(capacity, _LEAST_CAPACITY)
         self._m: Final = m
         self._ef_construction: Final = ef_construction
-        self._ef = ef
+        self._kept = ef  # the library's
         self._library: Final = _hnswlib()
         self._index = self._library.Index("ip", dim)  # rows have norm 1: the inner product is the cosine
         self._ready = False  # room is made with the first vector
-
-    @property
-    def ef(self) -> int:
-        return self._ef
-
-    @ef.setter
-    def ef(self, ef: int) -> None:
-        self._ef = ef
-        if self._ready:
-            self._index.set_ef(ef)
 
     def _insert(self, first: int, rows: NDArray[np.float32]) -> None:
         needed = first + len(rows)
         if not self._ready:
             self._capacity = max(self._capacity, needed)
             self._index.init_index(self._capacity, M=self._m, ef_construction=self._ef_construction)
-            self._index.set_ef(self._ef)
+            self._index.set_ef(self._kept)
             self._ready = True
         elif needed > self._capacity:
             capacity = max(needed, int(self._capacity * _GROWTH))
@@ -92,6 +82,11 @@ class HnswIndex(Graph):
 
     def _hide(self, place: int) -> None:
         self._index.mark_deleted(place)
+
+    def _keep(self, ef: int) -> None:
+        if ef != self._kept:
+            self._index.set_ef(ef)
+            self._kept = ef
 
     def _search(
         self, queries: NDArray[np.float32], k: int
@@ -108,7 +103,7 @@ class HnswIndex(Graph):
 
     def _reach(self, query: NDArray[np.float32], k: int) -> tuple[NDArray[np.integer], NDArray[np.float32]]:
         """As many as can be reached. Removed ones may have been the only way to others."""
-        self._index.set_ef(max(k, self._ef) * _DESPERATE)
+        self._index.set_ef(max(k, self._kept) * _DESPERATE)
         try:
             while k:
                 try:
@@ -120,7 +115,7 @@ class HnswIndex(Graph):
                 else:
                     return places[0], 1.0 - distances[0]
         finally:
-            self._index.set_ef(self._ef)
+            self._index.set_ef(self._kept)
         return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
 
     def _vectors(self, places: Sequence[int]) -> NDArray[np.float32]:
@@ -156,7 +151,7 @@ class HnswIndex(Graph):
             raise ValueError("the graph is not whole") from error
         self._capacity = capacity
         self._ready = True
-        self._index.set_ef(self._ef)
+        self._index.set_ef(self._kept)
 
 
 def _hnswlib() -> Any:

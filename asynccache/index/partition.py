@@ -163,13 +163,14 @@ class PartitionIndex:
         Raises:
             ValueError: queries that are no such array.
         """
-        recent = self._parts.tail.nearest(queries, k, now)
-        if self._parts.graph is None:
-            return recent
-        older = self._parts.graph.nearest(queries, k, now)
+        tail, graph = self._parts.tail, self._parts.graph
+        if graph is None:
+            return tail.nearest(queries, k, now)
+        older = graph.nearest(queries, k, now)
         self._upkeep.note(queries)
-        if not len(self._parts.tail):
+        if not len(tail):
             return older
+        recent = tail.nearest(queries, k, now)
         return [ranked(one + other)[:k] for one, other in zip(recent, older, strict=True)]
 
     def vectors_of(self, keys: Sequence[bytes]) -> NDArray[np.float32]:

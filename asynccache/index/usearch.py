@@ -42,7 +42,7 @@ class UsearchIndex(Graph):
         ef_construction: int = 200,
         ef: int = 64,
     ) -> None:
-        super().__init__(dim)
+        super().__init__(dim, ef=ef)
         self._m: Final = m
         self._index = _usearch_index(
             ndim=dim,
@@ -53,19 +53,14 @@ class UsearchIndex(Graph):
             expansion_search=ef,
         )
 
-    @property
-    def ef(self) -> int:
-        return int(self._index.expansion_search)
-
-    @ef.setter
-    def ef(self, ef: int) -> None:
-        self._index.expansion_search = ef
-
     def _insert(self, first: int, rows: NDArray[np.float32]) -> None:
         self._index.add(np.arange(first, first + len(rows), dtype=np.uint64), rows, threads=1)
 
     def _hide(self, place: int) -> None:
         self._index.remove(place)
+
+    def _keep(self, ef: int) -> None:
+        self._index.expansion_search = ef
 
     def _search(
         self, queries: NDArray[np.float32], k: int
@@ -91,14 +86,12 @@ class UsearchIndex(Graph):
         self._index.save(str(path))
 
     def _read(self, path: Path, used: int) -> None:
-        ef = self.ef
         try:
             self._index.load(str(path))
         except (RuntimeError, ValueError) as error:
             raise ValueError("the graph is not whole") from error
         if self._index.ndim != self.dim or len(self._index) > used:
             raise ValueError("the graph belongs to another index")
-        self.ef = ef
 
 
 def _usearch_index(**options: Any) -> Any:
