@@ -85,7 +85,7 @@ async def test_vectors_come_along_as_asked(bench: WatchedBench) -> None:
 def takes(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """From here on every search takes so long, by the clock of those who look at it."""
     now = itertools.count(0.0, seconds)
-    monkeypatch.setattr(_searching, "perf_counter", lambda: next(now))
+    monkeypatch.setattr(_searching, "_clock", lambda: next(now))
 
 
 async def test_nobody_searches_on_the_loop_before_some_searches_were_short(
