@@ -119,7 +119,7 @@ class Exchange(NamedTuple):
 
     def embedded(self, embedding: Embedding) -> Exchange:
         """Keep the question's vector for later stages."""
-        return self._replace(embedding=embedding)
+        return _new_tuple(Exchange, (*self[:11], embedding, *self[12:]))
 
     def judged(self, judgement: Judgement) -> Exchange:
         """Keep what the semantic decision thought, for later stages to learn from."""

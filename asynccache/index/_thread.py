@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakSet
 
 from asynccache._errors import BackendUnavailable, StageError
-from asynccache._turn import LoopTurn
 from asynccache.index._handback import hand_back
 from asynccache.index._searching import AT_ONCE, Query
 from asynccache.index._worker import Change, Search, Work, Worker
@@ -66,7 +65,7 @@ class IndexThread:
         self._worker: Worker | None = None
         self._gathered: list[Call] = []
         self._closed = False
-        self._turn: Final = LoopTurn(AT_ONCE)
+        self._searched = 0.0  # seconds of searches made in this turn of the loop, about
         self.rows_waiting = 0
         """Changed rows asked for and not taken up yet."""
 
@@ -81,16 +80,19 @@ class IndexThread:
 
         None: ask ``search``. Several of one turn of the loop, which take longer, go over together.
         """
-        worker = self._worker
-        if (
-            worker is None
-            or self._gathered
-            or room.search_seconds > AT_ONCE
-            or self._loop is not asyncio.get_running_loop()
-            or self._turn.due()
-        ):
+        worker, seconds = self._worker, room.search_seconds
+        if worker is None or self._gathered or self._searched + seconds > AT_ONCE:
             return None
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            return None
+        if not self._searched:
+            loop.call_soon(self._turned)
+        self._searched += seconds
         return worker.at_once(room, Query(vector, k, vectors))
+
+    def _turned(self) -> None:
+        self._searched = 0.0
 
     def change(self, room: Room, puts: Collection[VectorRow], removals: Collection[bytes]) -> bool:
         """Take up rows and let go of keys, which are others; False when too much waits, or it is closed."""

@@ -175,10 +175,12 @@ class ExactIndex:
         count = len(similarities)
         if k < count:
             least = np.partition(similarities, count - k)[count - k]
-            above = np.flatnonzero(similarities > least)
-            # Of those that tie for the last ranks the first rows, so that the same history finds the same.
-            level = np.flatnonzero(similarities == least)[: k - len(above)]
-            chosen = np.concatenate((above, level))
+            chosen = np.flatnonzero(similarities >= least)
+            if len(chosen) > k:
+                # Of those that tie for the last ranks the first rows: the same history finds the same.
+                above = similarities[chosen] > least
+                level = chosen[~above]
+                chosen = np.concatenate((chosen[above], level[: k - np.count_nonzero(above)]))
         else:
             chosen = np.arange(count)
         return ranked(
