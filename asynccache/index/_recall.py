@@ -23,9 +23,9 @@ QUERIES: Final = 256
 
 _FLOOR: Final = 0.995  # share of queries whose nearest must be found
 _MOST_EF: Final = 512  # a search then takes some ten times as long as at first; more helps little
-_LEAST_EF: Final = (
-    24  # what queries that lie far from everything need is not tried, and below little is saved
-)
+_LEAST_EF: Final = 24
+"""Fewest candidates tried: what is asked may lie farther off than what is made up; below, little is saved."""
+
 _MORE: Final = 1.5  # times more candidates at each trial
 _FEWER: Final = 1.25  # times fewer
 _ROUNDING: Final = 1e-5  # the graph adds up a product in another order
@@ -130,7 +130,7 @@ class RecallCheck:
         if ef == graph.ef:
             self.recall = 1.0 - self._lost / self._asked if self._asked else math.nan
             if self.recall < _FLOOR and ef < _MOST_EF:
-                graph.ef = min(_MOST_EF, math.ceil(ef * _MORE))
+                graph.ef, graph.enough = min(_MOST_EF, math.ceil(ef * _MORE)), None
                 return graph.ef
         if self._lost or not self._asked:
             # One step back from the edge: another sample might have lost one there, and the graph will grow.

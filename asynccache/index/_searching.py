@@ -22,7 +22,10 @@ AT_ONCE: Final = 0.0001
 """Seconds that a search may hold the event loop, and all searches of one of its turns: a thread and the way
 there and back take as long."""
 UNKNOWN: Final = 2 * AT_ONCE
-"""Seconds that a search is taken to take, before there were some. No sample counts for more."""
+"""Seconds that a search is taken to take, before there were some."""
+_MOST: Final = (
+    10 * AT_ONCE
+)  # that a sample counts for: the next is left to the thread, and some twenty after it
 # The time spent at it: others may have had the processor, or Python, meanwhile. (Windows counts in ticks.)
 _clock: Final = perf_counter if sys.platform == "win32" else thread_time
 _SMOOTHING: Final = 8  # lone searches, about, that an estimate looks back on
@@ -65,7 +68,7 @@ def lone(room: Room, query: Query, now: float) -> list[Neighbour]:
     began = _clock()
     (near,) = engine.nearest(_rows((query.vector,), room.dim), query.k, now)
     answer = _with_vectors(engine, near, query.vectors)
-    taken = min(_clock() - began, UNKNOWN)
+    taken = min(_clock() - began, _MOST)
     room.search_seconds += (taken - room.search_seconds) / _SMOOTHING
     return answer
 

@@ -77,6 +77,18 @@ def test_a_later_check_takes_back_what_an_earlier_one_found(monkeypatch: pytest.
     assert graph_of(index).enough == 50
 
 
+def test_what_was_enough_is_not_when_more_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = settled(unit(100, 8), graph=Lossy)
+    monkeypatch.setattr(Lossy, "needs", 70)
+    index.add(keys(50, 100), unit(50, 8, seed=1))
+    while index.ef == 64:
+        assert index.step(0.0)
+    assert (index.ef, graph_of(index).enough) == (96, None)
+    while index.step(0.01):
+        pass
+    assert (index.ef, graph_of(index).enough) == (96, 95)
+
+
 def test_searches_keep_what_is_enough_and_some_to_spare(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = unit(200, 8)
     index = settled(rows)
