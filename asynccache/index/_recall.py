@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asynccache.index._graph import Graph
+from asynccache.index._products import products
 
 __all__ = ["QUERIES", "QueryRing", "RecallCheck", "perturbed"]
 
@@ -148,7 +149,7 @@ class RecallCheck:
         self._page = page.after
         if not page.keys:
             return
-        similarities = self._queries @ page.vectors.T
+        similarities = products(self._queries, page.vectors)
         nearest = similarities.argmax(axis=1)
         highest = similarities[np.arange(len(nearest)), nearest]
         for query in np.flatnonzero(highest > self._best[: len(highest)]).tolist():

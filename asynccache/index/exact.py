@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from asynccache._models import Neighbour
 from asynccache.index._key_table import KeyTable
+from asynccache.index._products import products
 from asynccache.index._ranking import neighbour, ranked
 from asynccache.index._vectors import checked, checked_expiries, checked_keys
 
@@ -168,7 +169,7 @@ class ExactIndex:
             first = number * _BLOCK
             last = min(first + len(block), held)
             if first < last:
-                np.matmul(queries, block[: last - first].T, out=similarities[:, first:last])
+                similarities[:, first:last] = products(queries, block[: last - first])
         return similarities
 
     def _best(self, similarities: NDArray[np.float32], k: int) -> list[Neighbour]:
