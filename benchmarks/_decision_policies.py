@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol
 
 import numpy as np
 from _decision_stream import Stream
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from asynccache._judging import Label
 from asynccache.decision import prepare
-from asynccache.decision._local import local_shift
+from asynccache.decision._local import Around, around
 from asynccache.decision._sentences import says_more
 from asynccache.decision.knowledge import Knowledge
 from asynccache.decision.promised import PRIOR
@@ -22,7 +22,17 @@ SCORED: Final = 3
 LEAST: Final = 0.6  # cosine of a candidate that is scored
 VERSION: Final = bytes(16)
 
-Scorer: TypeAlias = Callable[[int, "NDArray[np.int64]"], "NDArray[np.float64]"]
+
+class Scorer(Protocol):
+    """What a score is, of stored questions for one asked, and what it means."""
+
+    def __call__(self, asked: int, stored: NDArray[np.int64], /) -> NDArray[np.float64]:
+        """Log odds of each."""
+        ...
+
+    def calibrated(self, asked: int, stored: int, score: float, cosine: float, known: Around) -> float:
+        """Log odds of one, with what is known of the questions around."""
+        ...
 
 
 class Outcome(NamedTuple):
@@ -65,12 +75,12 @@ RIGHT: Final = Judge()
 def ours(
     stream: Stream, score: Scorer, threshold: float, judge: Judge = RIGHT, audit: float = 0.0
 ) -> Outcome:
-    """The score moved by the labels nearby, the best of three against a threshold.
+    """The best score of three, calibrated by the labels nearby, against a threshold.
 
     Args:
         stream: in its order; a miss is stored, a hit is not.
-        score: log-odds of stored candidates for a question.
-        threshold: of the moved score.
+        score: gives log odds of stored candidates for a question.
+        threshold: of the calibrated score.
         judge: who says whether a miss's fresh answer is the one stored with its best candidate.
         audit: share of hits whose fresh answer is asked for all the same, and recorded.
     """
@@ -89,7 +99,8 @@ def ours(
             scores = score(at, near)
             top = int(np.argmax(scores))
             best, best_score = int(near[top]), float(scores[top])
-            moved = best_score + local_shift(cosines, *lessons.sums([keys[each] for each in found]))
+            known = around(cosines, lessons.known([keys[each] for each in found]), top)
+            moved = score.calibrated(at, best, best_score, float(cosines[top]), known)
         hit = moved >= threshold and not (
             says_more(stream.prompts[at], prepare(stream.prompts[best]))
             or says_more(stream.prompts[best], prepare(stream.prompts[at]))

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from asynccache.decision import PairScore, Prepared, foreign, prepare
 from asynccache.decision._features import features
-from asynccache.decision.pair_score import Weights, read
+from asynccache.decision._local import Around
+from asynccache.decision.pair_score import Calibration, Weights, read, read_calibration, row_of
 
 FOLDS: Final = 5  # as in tools/train_decision.py
 LEARNT: Final = frozenset(("banking77", "snips"))
@@ -31,11 +32,12 @@ class Scores:
 
     def __init__(self, stream: Stream, folds: Path | None, space: bytes) -> None:
         self._stream: Final = stream
-        self._prepared: Final = prepared(stream.prompts)
-        self._foreign: Final = [foreign(text) for text in self._prepared]
+        self.texts: Final = prepared(stream.prompts)
+        self._foreign: Final = [foreign(text) for text in self.texts]
         self._ships: Final = PairScore.load(space)
+        self.version: Final = self._ships.version
         self._known: Final[dict[tuple[int, int], float]] = {}
-        self._without: Final[dict[tuple[int, int], Weights]] = {}
+        self._without: Final[dict[tuple[int, int], tuple[Weights, Calibration]]] = {}
         self._fold: Final = [
             _fold(name) if source in LEARNT else -1
             for name, source in zip(stream.classes, stream.sources, strict=True)
@@ -45,7 +47,8 @@ class Scores:
                 arrays: dict[str, NDArray[Any]] = {name: held[name] for name in held.files}
             for one in range(FOLDS):
                 for two in range(one, FOLDS):
-                    self._without[one, two] = read(arrays, f"without_{one}_{two}")
+                    name = f"without_{one}_{two}"
+                    self._without[one, two] = read(arrays, name), read_calibration(arrays, name)
 
     def __call__(self, asked: int, stored: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.array([self._one(asked, int(at)) for at in stored])
@@ -59,13 +62,25 @@ class Scores:
     def _fresh(self, asked: int, stored: int) -> float:
         if self._foreign[asked] or self._foreign[stored]:
             return NEVER
-        a, b = self._prepared[asked], self._prepared[stored]
+        a, b = self.texts[asked], self.texts[stored]
         u, v = self._stream.vectors[asked], self._stream.vectors[stored]
+        apart = self._apart(asked, stored)
+        if apart is None:
+            return float(self._ships(a, u, [(b, v, float(u @ v))])[0])
+        return float(apart[0].of_rows(np.array([features(a, b, float(u @ v))], dtype=np.float32))[0])
+
+    def calibrated(self, asked: int, stored: int, score: float, cosine: float, known: Around) -> float:
+        apart = self._apart(asked, stored)
+        if apart is None:
+            return self._ships.calibrated(score, cosine, known)
+        return apart[1].of_row(row_of(score, cosine, known))
+
+    def _apart(self, asked: int, stored: int) -> tuple[Weights, Calibration] | None:
+        """What knows neither class; None: what ships knows neither."""
         folds = sorted({fold for fold in (self._fold[asked], self._fold[stored]) if fold >= 0})
         if folds and self._without and self._ships.bound:
-            row = np.array([features(a, b, float(u @ v))], dtype=np.float32)
-            return float(self._without[folds[0], folds[-1]].of_rows(row)[0])
-        return float(self._ships(a, u, [(b, v, float(u @ v))])[0])
+            return self._without[folds[0], folds[-1]]
+        return None
 
     def part(self, kept: list[int], stream: Stream) -> PartScores:
         """The same scores for some of the questions."""
@@ -82,6 +97,10 @@ class PartScores:
 
     def __call__(self, asked: int, stored: NDArray[np.int64]) -> NDArray[np.float64]:
         return self._whole(int(self._kept[asked]), self._kept[stored])
+
+    def calibrated(self, asked: int, stored: int, score: float, cosine: float, known: Around) -> float:
+        there = int(self._kept[asked]), int(self._kept[stored])
+        return self._whole.calibrated(*there, score, cosine, known)
 
 
 def prepared(texts: list[str]) -> list[Prepared]:

@@ -23,7 +23,7 @@ from _report import conditions, save
 
 from asynccache.decision import foreign, prepare
 
-THRESHOLDS: Final = {"max_error=0.01": 2.4, "max_error=0.02": 2.0, "max_error=0.05": 1.4}
+THRESHOLDS: Final = {"max_error=0.01": 2.4, "max_error=0.02": 2.1, "max_error=0.05": 1.6}
 BALANCED: Final = "max_error=0.02"
 LIMITS: Final = (0.01, 0.02, 0.05)
 SCAN: Final = np.arange(0.4, 3.6, 0.1)

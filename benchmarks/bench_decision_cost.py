@@ -20,7 +20,8 @@ from _report import conditions, print_table, save, verdict
 from numpy.typing import NDArray
 
 from asynccache.decision import PairScore, Prepared, prepare
-from asynccache.decision._local import local_shift
+from asynccache.decision._local import around
+from asynccache.decision.records import Known
 from asynccache.embedders import FastEmbedEmbedder
 
 CANDIDATES: Final = 3
@@ -74,13 +75,21 @@ def main() -> None:
     random_numbers = np.random.default_rng(3)
     vector = random_numbers.standard_normal(DIM).astype(np.float32)
     near = [float(cosine) for cosine in random_numbers.uniform(0.7, 0.98, len(stored))]
-    around = np.sort(random_numbers.uniform(0.4, 0.98, NEAREST))[::-1]
-    pull, information = random_numbers.uniform(-1, 1, NEAREST), random_numbers.uniform(0, 1, NEAREST)
+    cosines = np.sort(random_numbers.uniform(0.4, 0.98, NEAREST))[::-1]
+    known = Known(
+        random_numbers.uniform(-1, 1, NEAREST),
+        random_numbers.uniform(0, 1, NEAREST),
+        random_numbers.integers(0, 4, NEAREST, np.uint32),
+    )
     read = [prepare(text) for text in stored]
     scores = {"as shipped, bundled model": PairScore.load(_space()), "another model": PairScore.load(None)}
 
     def pairs(at: int, texts: list[Prepared]) -> Candidates:
         return [(text, vector, near[at * CANDIDATES + place]) for place, text in enumerate(texts)]
+
+    def decided(score: PairScore, found: NDArray[np.float64]) -> float:
+        best = int(found.argmax())
+        return score.calibrated(float(found[best]), float(cosines[best]), around(cosines, known, best))
 
     summaries: list[Summary] = []
     for name, score in scores.items():
@@ -89,19 +98,19 @@ def main() -> None:
             found = score(
                 prepare(asked[at]), vector, pairs(at, read[at * CANDIDATES : (at + 1) * CANDIDATES])
             )
-            return float(found.max()) + local_shift(around, pull, information)
+            return decided(score, found)
 
         def fresh(at: int, score: PairScore = score) -> float:
             texts = [prepare(text) for text in stored[at * CANDIDATES : (at + 1) * CANDIDATES]]
             found = score(prepare(asked[at]), vector, pairs(at, texts))
-            return float(found.max()) + local_shift(around, pull, information)
+            return decided(score, found)
 
         for variant, call in (("candidates kept read", kept), ("candidates read anew", fresh)):
             timed(call, count // 10)
             summaries.append(Summary.of(f"{name}, {variant}", [timed(call, count)]))
     summaries.append(Summary.of("a question read", [timed(lambda at: prepare(asked[at]), count)]))
-    shift = timed(lambda _: local_shift(around, pull, information), count)
-    summaries.append(Summary.of("the shift by the labels nearby", [shift]))
+    nearby = timed(lambda _: around(cosines, known, 0).shift, count)
+    summaries.append(Summary.of("the labels nearby", [nearby]))
     rows = [
         (s.name, f"{s.n:,}", *(f"{value:,.1f}" for value in (s.median, s.p90, s.p99, s.max)))
         for s in summaries

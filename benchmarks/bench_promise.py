@@ -3,7 +3,7 @@
 What runs is what ships: the pair score, the local calibration, ``Knowledge`` and ``Promise``. Only the
 search is made beforehand, and each pair is scored once for all runs.
 
-    python benchmarks/bench_promise.py --stream FILE [--runs 100] [--save]
+    python benchmarks/bench_promise.py --stream FILE [--folds FILE] [--runs 100] [--save]
 """
 
 from __future__ import annotations
@@ -11,21 +11,20 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
+from _decision_scores import Scores
 from _decision_stream import Stream, read
 from numpy.typing import NDArray
 
 from asynccache._judging import Label
-from asynccache.decision._local import local_shift
+from asynccache.decision._evidence import SEEN
+from asynccache.decision._local import around
 from asynccache.decision._sentences import says_more
 from asynccache.decision.knowledge import Knowledge
-from asynccache.decision.pair_score import PairScore
-from asynccache.decision.prepared import prepare
 from asynccache.decision.promised import LOWEST, NEIGHBOURS, PRIOR
 
 BOUNDS: Final = (0.01, 0.02, 0.05)
@@ -54,25 +53,6 @@ class Run(NamedTuple):
     @property
     def kept(self) -> float:
         return self.wrong / self.hits if self.hits else 0.0
-
-
-class Scores:
-    """Scores of pairs, each computed once."""
-
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-        self._score = PairScore.load(stream.space)
-        self.texts = [prepare(prompt) for prompt in stream.prompts]
-        self._known: dict[tuple[int, int], float] = {}
-        self.version = self._score.version
-
-    def __call__(self, asked: int, stored: Sequence[int], cosines: Sequence[float]) -> list[float]:
-        known, stream = self._known, self._stream
-        for at, cosine in zip(stored, cosines, strict=True):
-            if (asked, at) not in known:
-                pair = (self.texts[at], stream.vectors[at], cosine)
-                known[asked, at] = float(self._score(self.texts[asked], stream.vectors[asked], [pair])[0])
-        return [known[asked, at] for at in stored]
 
 
 def drifting(stream: Stream, seed: int, length: int) -> list[int]:
@@ -125,18 +105,21 @@ def run(
     stored = np.zeros(len(stream), bool)
     hits = wrong = seen = closed = number = 0
     since = min(FROM, length // 4)
-    window: list[bool] = []  # of the hits, whether wrong, with the requests they came at
-    at_request: list[int] = []
+    window: list[bool] = []  # of the hits, whether wrong, and after how many decided questions they came
+    decided: list[int] = []
+    questions = 0  # decided: those with a candidate
     for number, asked in enumerate(drifting(stream, seed, length)):
         limit = promise.limit(FAMILY, bound)
         served = right = False
         found, cosines = near.stored(asked, stored)
         usable = [n for n in range(min(SCORED, len(found))) if cosines[n] >= LOWEST]
         if usable:
-            given = scores(asked, [found[n] for n in usable], [float(cosines[n]) for n in usable])
-            best = max(range(len(given)), key=given.__getitem__)
-            shift = local_shift(cosines, *lessons.sums([KEYS[n] for n in found]))
-            likely, other = given[best] + shift, found[usable[best]]
+            given = scores(asked, np.array([found[n] for n in usable]))
+            best = int(given.argmax())
+            other = found[usable[best]]
+            known = around(cosines, lessons.known([KEYS[n] for n in found]), usable[best])
+            score = float(given[best])
+            likely = scores.calibrated(asked, other, score, float(cosines[usable[best]]), known)
             pair = (asked, other)
             if pair not in MORE:
                 MORE[pair] = says_more(stream.prompts[asked], scores.texts[other]) or says_more(
@@ -144,6 +127,7 @@ def run(
                 )
             served = likely >= limit and not MORE[pair]
             promise.see(FAMILY, likely, served=served)
+            questions += 1
             right = stream.right(asked, other)
             if not served or drawn.random() < audit:
                 said = right if drawn.random() >= ERRS else not right
@@ -152,7 +136,7 @@ def run(
                     KEYS[asked],
                     FAMILY,
                     scores.version,
-                    given[best],
+                    score,
                     likely,
                     said,
                     "audit" if served else "miss",
@@ -169,12 +153,12 @@ def run(
             wrong += not right
         if served:
             window.append(not right)
-            at_request.append(number)
+            decided.append(questions)
         if number >= since:
             seen += 1
             closed += limit == float("inf")
     estimate = promise.estimate()
-    recent = [bad for bad, at in zip(window, at_request, strict=True) if at >= number - 4000]
+    recent = [bad for bad, at in zip(window, decided, strict=True) if at > questions - SEEN]
     truth = sum(recent) / len(recent) if recent else 0.0
     covered = estimate is None or not recent or estimate.low <= truth <= estimate.high
     told = (0.0, 0.0, 1.0) if estimate is None else (estimate.rate, estimate.low, estimate.high)
@@ -189,6 +173,10 @@ def main() -> None:
     """Run, print, and save."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--stream", type=Path, help="JSON lines (.gz or not): source, prompt, cls")
+    parser.add_argument(
+        "--folds", type=Path, help="score what was trained on by weights that never saw its class"
+    )
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--vectors", type=Path, help="where the vectors are kept for the next time")
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--length", type=int, default=LENGTH)
@@ -200,7 +188,7 @@ def main() -> None:
         return
     stream = read(given.stream, given.vectors)
     KEYS[:] = [sha256(str(at).encode()).digest() for at in range(len(stream))]
-    near, scores = Neighbours(stream.vectors), Scores(stream)
+    near, scores = Neighbours(stream.vectors), Scores(stream, given.folds, stream.space)
     table = {}
     print(
         f"{given.runs} runs of {given.length:,} requests, topics changing half-way; from request {FROM:,} on"
@@ -210,7 +198,7 @@ def main() -> None:
     for bound in BOUNDS:
         runs = [
             run(stream, near, scores, bound=bound, seed=seed, audit=given.audit, length=given.length)
-            for seed in range(given.runs)
+            for seed in range(given.first, given.first + given.runs)
         ]
         rates = sorted(each.hits / each.seen for each in runs)
         errors = sorted(each.kept for each in runs)
@@ -231,7 +219,13 @@ def main() -> None:
             f"{row['wrong_worst']:.2%}   {row['closed']:.0%}"
         )
     if given.save:
-        kept = {"runs": given.runs, "length": given.length, "audit": given.audit, "judge_errs": ERRS}
+        kept = {
+            "folds": given.folds is not None,
+            "runs": given.runs,
+            "length": given.length,
+            "audit": given.audit,
+            "judge_errs": ERRS,
+        }
         (Path(__file__).parent / "results" / "bench_promise.json").write_text(
             json.dumps({**kept, "bounds": table}, indent=2) + "\n"
         )

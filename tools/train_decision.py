@@ -14,14 +14,15 @@ import asyncio
 import gzip
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import md5
 from itertools import combinations_with_replacement
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from _decision_fit import Pairs, fit
+from _decision_known import SERVED, Asked, Seen, by, by_sum, fit_calibration, made, walked
 from _decision_lexicon import WordNet, lexicon, vocabulary
 from _decision_material import Pair, Text, generated, mined, together
 from _decision_topics import questions
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 import asynccache
 from asynccache import TextRefused
 from asynccache.decision._features import NAMES, features
+from asynccache.decision.pair_score import Weights, read, read_calibration
 from asynccache.decision.prepared import prepare
 from asynccache.embedders import FastEmbedEmbedder
 
@@ -119,13 +121,72 @@ class Material:
 
 
 def fold(answer: str) -> int:
-    """Which part of a class's rows all belong to; -1 for questions of our own."""
+    """Which part of a class's rows all belong to."""
     name = answer.split(" edited ", maxsplit=1)[0]
-    return (
-        -1
-        if name.startswith("own:")
-        else int(md5(name.encode(), usedforsecurity=False).hexdigest(), 16) % FOLDS
-    )
+    return int(md5(name.encode(), usedforsecurity=False).hexdigest(), 16) % FOLDS
+
+
+class Blind:
+    """Scores of pairs by weights that were trained without the classes of either text.
+
+    Args:
+        pairs: all that is learnt from.
+        first, second: shape (n,), the folds of both texts of each pair.
+        head: what every weights file begins with.
+    """
+
+    def __init__(
+        self, pairs: Pairs, first: NDArray[np.int64], second: NDArray[np.int64], head: dict[str, Any]
+    ) -> None:
+        self._weights: Final[dict[tuple[int, int], Weights]] = {}
+        for one, two in combinations_with_replacement(range(FOLDS), 2):
+            apart = ~np.isin(first, (one, two)) & ~np.isin(second, (one, two))
+            self._weights[one, two] = read(head | fit(pairs[apart], "apart"), "apart")
+
+    def of(self, stream: Asked) -> Callable[[int, Sequence[int]], NDArray[np.float64]]:
+        """The score of stored questions of a stream for one asked; each pair is computed once."""
+        prepared = [prepare(text.text) for text in stream.texts]
+        folds = [fold(text.answer) for text in stream.texts]
+        known: dict[tuple[int, int], float] = {}
+
+        def one(asked: int, stored: int) -> float:
+            if (asked, stored) not in known:
+                cosine = float(stream.vectors[asked] @ stream.vectors[stored])
+                row = np.array([features(prepared[asked], prepared[stored], cosine)], dtype=np.float32)
+                low, high = sorted((folds[asked], folds[stored]))
+                known[asked, stored] = float(self._weights[low, high].of_rows(row)[0])
+            return known[asked, stored]
+
+        return lambda asked, stored: np.array([one(asked, at) for at in stored])
+
+
+def calibrations(learnt: Material, pairs: Pairs, head: dict[str, Any], originals: set[str]) -> Calibrations:
+    """What the calibration is learnt from, gathered on two walks: what is served changes what is found."""
+    folds = np.array([fold(text.answer) for text in learnt.texts])
+    first, second = folds[[pair.a for pair in learnt.pairs]], folds[[pair.b for pair in learnt.pairs]]
+    vectors = dict(zip((text.text for text in learnt.texts), learnt.embed(learnt.texts), strict=True))
+    stream = made(learnt.texts, originals, vectors)
+    score = Blind(pairs, first, second, head).of(stream)
+    seen = walked(stream, score, by_sum, SERVED[0])
+    earlier = read_calibration(prefixed("earlier", fit_calibration(seen, stream)), "earlier")
+    return Calibrations(stream, walked(stream, score, by(earlier), SERVED[1]))
+
+
+class Calibrations(NamedTuple):
+    """Of what there is to learn from, calibrations that know all or some classes."""
+
+    stream: Asked
+    seen: Seen
+
+    def without(self, *folds: int) -> dict[str, Any]:
+        """The arrays of one that knows no class of a bank in these folds."""
+        texts = self.stream.texts
+        held = np.array([not t.answer.startswith("own:") and fold(t.answer) in folds for t in texts])
+        return fit_calibration(self.seen, self.stream, ~held[self.seen.asked])
+
+
+def prefixed(part: str, arrays: dict[str, Any]) -> dict[str, Any]:
+    return {f"{part}_{name}": value for name, value in arrays.items()}
 
 
 def material(stream: Path, wordnet: Path, vectors: dict[str, NDArray[np.float32]]) -> Material:
@@ -183,15 +244,21 @@ def main() -> None:
         "space": np.frombuffer(learnt.space, np.uint8),
     }
     print(f"{len(pairs.rows):,} pairs of {len(learnt.texts):,} texts")
-    parts: dict[str, Any] = {**fit(pairs, "bound"), **fit(pairs, "generic")}
+    with gzip.open(given.stream, "rt") as held:
+        originals = {json.loads(row)["prompt"] for row in held}
+    known = calibrations(learnt, pairs, head, originals)
+    print(f"{len(known.seen.asked):,} candidates of {len(known.stream.texts):,} questions asked")
+    parts = {**fit(pairs, "bound"), **fit(pairs, "generic"), **prefixed("bound", known.without())}
     np.savez_compressed(WEIGHTS / "pairs.npz", **head, **parts)
     if given.folds is not None:
-        folds = np.array([fold(text.answer) for text in learnt.texts])
+        own = np.array([text.answer.startswith("own:") for text in learnt.texts])
+        folds = np.where(own, -1, [fold(text.answer) for text in learnt.texts])
         a = folds[[pair.a for pair in learnt.pairs]]
         b = folds[[pair.b for pair in learnt.pairs]]
         for one, two in combinations_with_replacement(range(FOLDS), 2):
             apart = ~np.isin(a, (one, two)) & ~np.isin(b, (one, two))
-            head |= fit(pairs[apart], f"without_{one}_{two}")
+            name = f"without_{one}_{two}"
+            head |= {**fit(pairs[apart], name), **prefixed(name, known.without(one, two))}
             print(f"without the classes of folds {one} and {two}")
         np.savez_compressed(given.folds, **head)
 

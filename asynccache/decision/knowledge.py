@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from asynccache.decision.promise import Prior, Promise
-from asynccache.decision.records import Records
+from asynccache.decision.records import Known, Records
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from asynccache._judging import Label
 
 __all__ = ["Knowledge", "Lessons", "Rejections"]
@@ -55,13 +52,17 @@ class Lessons:
         likely = _likely(label)
         self._records.learn(label.key, label.score, likely=likely)
         self._records.learn(label.asked, label.score, likely=likely, asked=True)
+        if not label.same:
+            self._records.leave(label.asked, label.key)
+        elif likely > 0.5:  # noqa: PLR2004  (likelier than not)
+            self._records.join(label.asked, label.key)
         self.promise.learn(
             label.family, label.calibrated, same=label.same, missed=label.missed, accepted=label.accepted
         )
 
-    def sums(self, keys: Sequence[bytes]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Pull and information of stored questions; see ``Records.sums``."""
-        return self._records.sums(keys)
+    def known(self, keys: Sequence[bytes]) -> Known:
+        """What is known of stored questions; see ``Records.known``."""
+        return self._records.known(keys)
 
 
 def _likely(label: Label) -> float:

@@ -13,15 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asynccache.decision._features import NAMES, features
+from asynccache.decision._local import Around
 from asynccache.decision._trees import Trees
 from asynccache.decision.prepared import Prepared
 
-__all__ = ["CandidatePair", "PairScore", "Weights"]
+__all__ = ["Calibration", "CandidatePair", "PairScore", "Weights"]
 
 CandidatePair: TypeAlias = "tuple[Prepared, NDArray[np.float32] | None, float]"
 """A candidate's text, its vector (None: not known), and its cosine to the question."""
 MOST: Final = 8.0
 """Scores beyond are cut: nothing here is that sure."""
+BEYOND: Final = 0.3
+"""What is left of the trees' certainty beyond ``Weights.most``."""
 
 
 class Weights(NamedTuple):
@@ -31,7 +34,7 @@ class Weights(NamedTuple):
     base: float
     """What the trees start from."""
     most: float
-    """What the trees may say at most: two texts alone never make sure, only labels nearby do."""
+    """From where the trees' word counts less: two texts alone hardly make sure, labels nearby do."""
     line: tuple[float, float]
     """Factor and summand that make a cosine a log-odds."""
     share: float
@@ -44,10 +47,28 @@ class Weights(NamedTuple):
 
     def of_rows(self, rows: NDArray[np.float32]) -> NDArray[np.float64]:
         """As ``score``, for rows of features; shape (n,)."""
-        trees = np.minimum(self.base + self.trees(rows), self.most)
+        trees = self.base + self.trees(rows)
+        trees -= (1 - BEYOND) * np.maximum(trees - self.most, 0.0)
         line = self.line[0] * rows[:, 0].astype(np.float64) + self.line[1]  # the first feature is the cosine
         found: NDArray[np.float64] = np.clip(self.share * trees + (1 - self.share) * line, -MOST, MOST)
         return found
+
+
+class Calibration(NamedTuple):
+    """From a score and what is known around the question to the odds that decide."""
+
+    trees: Trees
+    base: float
+    """What the trees start from."""
+
+    def of_row(self, row: Sequence[float]) -> float:
+        """Log odds for one row of features, those of ``row_of``."""
+        return self.base + float(self.trees(np.array([row], dtype=np.float32))[0])
+
+
+def row_of(score: float, cosine: float, known: Around) -> list[float]:
+    """What a calibration reads: its features, in order."""
+    return [score, cosine, known.shift, known.share, known.margin, known.members]
 
 
 class PairScore:
@@ -58,11 +79,20 @@ class PairScore:
     Args:
         bound: weights that read the cosines of one embedder, None where the embedder is another.
         generic: weights that hold for any embedder: they read the texts and no cosine.
+        calibration: goes with ``bound``. None: the score and the shift of the labels around are added up.
         version: 16 bytes, a hash of the weights.
     """
 
-    def __init__(self, *, bound: Weights | None, generic: Weights, version: bytes) -> None:
+    def __init__(
+        self,
+        *,
+        bound: Weights | None,
+        generic: Weights,
+        calibration: Calibration | None = None,
+        version: bytes,
+    ) -> None:
         self._bound: Final = bound
+        self._calibration: Final = calibration
         self._generic: Final = generic
         self.version: Final = version
         """16 bytes; scores of another version are not comparable."""
@@ -87,6 +117,7 @@ class PairScore:
         return cls(
             bound=read(held, "bound") if fits else None,
             generic=read(held, "generic"),
+            calibration=read_calibration(held, "bound") if fits else None,
             version=sha256(digest + bytes([fits])).digest()[:16],
         )
 
@@ -110,6 +141,24 @@ class PairScore:
         if lone:  # where the vector is gone nobody knows which model made the cosine
             found[lone] = self._generic.score(question, [candidates[at] for at in lone])
         return found
+
+    def calibrated(self, score: float, cosine: float, known: Around) -> float:
+        """Log odds that a candidate's answer is right, with what is known of the questions around.
+
+        Args:
+            score: of the candidate.
+            cosine: of the candidate.
+            known: around the question, with regard to this candidate.
+        """
+        if self._calibration is None:
+            return score + known.shift
+        return self._calibration.of_row(row_of(score, cosine, known))
+
+
+def read_calibration(held: dict[str, NDArray[Any]], part: str) -> Calibration:
+    """The calibration of one part of a weights file."""
+    trees = Trees(*(held[f"{part}_known_{name}"] for name in Trees._fields))
+    return Calibration(trees, float(held[f"{part}_known_base"]))
 
 
 def read(held: dict[str, NDArray[Any]], part: str) -> Weights:

@@ -21,7 +21,7 @@ from asynccache._lifespan import SharedLifespan, entered
 from asynccache._lru import LRU
 from asynccache.decision._fairness import Fairness
 from asynccache.decision._label_feed import LabelFeed
-from asynccache.decision._local import local_shift
+from asynccache.decision._local import Around, around
 from asynccache.decision._sentences import says_more
 from asynccache.decision.knowledge import Knowledge
 from asynccache.decision.language import foreign
@@ -52,9 +52,9 @@ FOREIGN: Final = "not in a language the decision knows"
 TELLING: Final = 0.5
 """Log odds by which a limit must have moved to be told of."""
 
-PRIOR: Final = Prior(slope=1.54, intercept=-0.14, weight=4000.0, bend=1.2)
-"""Of the shipped weights, on the stream they were chosen with (``benchmarks/bench_decision.py``): 16,588
-questions of four kinds, a tenth of them minimal edits of others."""
+PRIOR: Final = Prior(slope=1.43, intercept=-0.27, weight=4000.0, bend=1.2)
+"""Of the shipped weights, on the stream that ``benchmarks/bench_decision.py`` walks through: 16,588 questions
+of four kinds, a tenth of them minimal edits of others."""
 
 
 class _Scored(NamedTuple):
@@ -72,12 +72,13 @@ class _Scored(NamedTuple):
 class PromisedDecision:
     """Serves a near question's answer when the odds that it is right keep the promise.
 
-    A pair of questions gets a score (log odds) from the two texts and their cosine, moved by what is known of
-    the questions around (``local_shift``). Every miss that had a candidate teaches: was the fresh answer
-    the candidate's? From these labels, and from what is known before, comes the least score at which no
-    more than ``max_error`` of the hits are wrong, for each ``Scope.namespace``. Where none keeps the
-    promise, nothing is served, and hooks are told (``PromiseChanged``). Labels are kept by a backend that
-    has the capability ``Labels`` and are shared with all that use it.
+    A pair of questions gets a score (log odds) from the two texts and their cosine. It is calibrated by what
+    is known of the questions around: whether proposed answers were right there, and how many of them share
+    this one. Every miss that had a candidate teaches: was the fresh answer the candidate's? From these
+    labels, and from what is known before, comes the least calibrated score at which no more than
+    ``max_error`` of the hits are wrong, for each ``Scope.namespace``. Where none keeps the promise, nothing
+    is served, and hooks are told (``PromiseChanged``). Labels are kept by a backend that has the capability
+    ``Labels`` and are shared with all that use it.
 
     Text in languages that the score does not understand is refused.
 
@@ -177,10 +178,11 @@ class PromisedDecision:
             self._prepared.put(each.entry.key, text, weight=1, until=float("inf"), now=0.0)
         if scored.scores is None:
             return Ruling(None, tuple(each or FOREIGN for each in barred))
-        shift = self._shift(exchange, open_, score.version)
-        best = scored.best
-        likely = float(scored.scores[best])
-        judgement = Judgement(open_[best], likely, likely + shift, self._limit(exchange), score.version)
+        best = open_[scored.best]
+        likely = float(scored.scores[scored.best])
+        known_around = self._around(exchange, open_, best, score.version)
+        calibrated = score.calibrated(likely, best.similarity, known_around)
+        judgement = Judgement(best, likely, calibrated, self._limit(exchange), score.version)
         refused = self._refusal(exchange, judgement, more=scored.more)
         if refused is None:
             others = (
@@ -248,13 +250,19 @@ class PromisedDecision:
         self._version = score.version
         return score
 
-    def _shift(self, exchange: Exchange, candidates: Sequence[Candidate], version: bytes) -> float:
-        """What the labels of the questions around add to every score."""
-        around = [(each.key, each.similarity) for each in exchange.neighbours] or [
-            (each.entry.key, each.similarity) for each in candidates
-        ]
-        sums = self._knowledge.lessons(version).sums([key for key, _ in around])
-        return local_shift(np.array([cosine for _, cosine in around]), *sums)
+    def _around(
+        self, exchange: Exchange, candidates: Sequence[Candidate], best: Candidate, version: bytes
+    ) -> Around:
+        """What the labels of the questions around say with regard to the best candidate."""
+        near = {each.key: each.similarity for each in exchange.neighbours}
+        for each in candidates:  # whose neighbours nobody looked for, or that only an alias was near to
+            near.setdefault(each.entry.key, each.similarity)
+        places = {key: at for at, key in enumerate(near)}
+        known = self._knowledge.lessons(version).known(list(near))
+        for each in candidates:
+            if each.via in places:  # an alias is of its answer's group, whatever else is known of it
+                known.groups[places[each.via]] = known.groups[places[each.entry.key]]
+        return around(np.array(list(near.values())), known, places[best.entry.key])
 
     def _limit(self, exchange: Exchange) -> float:
         request = exchange.request

@@ -1,4 +1,4 @@
-"""What is known of the questions around: for each, how the last labels it took part in ended.
+"""What is known of the questions around: how the last labels of each ended, and which share an answer.
 
 Flat arrays instead of objects: a label costs some 50 bytes, and the garbage collector has nothing to
 walk through.
@@ -9,14 +9,12 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-__all__ = ["Records"]
+__all__ = ["Known", "Records"]
 
 RING: Final = 8
 """Labels remembered of a question as the one whose answer was proposed; the oldest gives way."""
@@ -28,13 +26,27 @@ _FAR: Final = 15.0  # log odds beyond which a score says no more
 _SCALE: Final = 255  # steps of a likelihood from 0 to 1
 _EMPTY: Final = 2**16 - 1  # the score it would have is too far
 _START: Final = 1024  # places of the first table
+_LOW: Final = 2**32 - 1  # a group is named by half a name: of sixteen questions no two are taken for one
+
+
+class Known(NamedTuple):
+    """What the labels say of some questions, one place for each."""
+
+    pull: NDArray[np.float64]
+    """Sum over a question's labels of likelihood - sigma(score); zero for one without."""
+    information: NDArray[np.float64]
+    """Sum of sigma(score) * (1 - sigma(score))."""
+    groups: NDArray[np.uint32]
+    """Questions of one group share an answer; one of which nothing is known is a group of its own."""
 
 
 class Records:
-    """Of each question, the sums over its labels that local calibration needs.
+    """Of each question, the sums over its labels that local calibration needs, and its group.
 
     A question has the label it got when it was asked and missed, and a ring of the last eight in which
-    its answer was proposed to another. Known by the first 8 bytes of its key, a hash.
+    its answer was proposed to another. When it missed because nobody was sure, and the fresh answer turned
+    out to be the one proposed, it joins that answer's group. Groups never merge: one wrong label misplaces
+    one question. Known by the first 8 bytes of its key, a hash.
 
     Args:
         most: questions remembered; from then on the older half is forgotten at once.
@@ -51,6 +63,7 @@ class Records:
         self._turns = array("B")  # of the ring: where the next record goes
         self._pull = array("f")  # sum of likelihood - sigma(score)
         self._information = array("f")  # sum of sigma(score) * (1 - sigma(score))
+        self._groups = array("I")
         self._table = array("I", bytes(4 * places))  # open addressing: 0, or a row + 1
 
     def __len__(self) -> int:
@@ -59,7 +72,8 @@ class Records:
     @property
     def nbytes(self) -> int:
         """Memory held."""
-        parts = (self._names, self._rings, self._turns, self._pull, self._information, self._table)
+        sums = (self._pull, self._information, self._groups)
+        parts = (self._names, self._rings, self._turns, *sums, self._table)
         return sum(part.__sizeof__() for part in parts)
 
     def learn(self, key: bytes, score: float, *, likely: float, asked: bool = False) -> None:
@@ -81,16 +95,37 @@ class Records:
         self._rings[_ROW * row + place] = (steps << 8) + round(likely * _SCALE)
         self._sum(row)
 
-    def sums(self, keys: Sequence[bytes]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Pull and information of questions, in their order; zero for those nothing is known of.
+    def join(self, asked: bytes, key: bytes) -> None:
+        """A question turned out to have the answer of another: it is of that one's group from now on."""
+        group, row = self._group(key), self._row(asked)  # which may put other arrays in place
+        self._groups[row] = group
 
-        Pull is the sum of likelihood - sigma(score) over a question's labels, information that of
-        sigma(score) * (1 - sigma(score)). Each of shape (n,).
-        """
-        rows = [self._find(int.from_bytes(key[:8], "little"))[1] for key in keys]
-        pull = [self._pull[row] if row >= 0 else 0.0 for row in rows]
-        information = [self._information[row] if row >= 0 else 0.0 for row in rows]
-        return np.array(pull, dtype=np.float64), np.array(information, dtype=np.float64)
+    def leave(self, asked: bytes, key: bytes) -> None:
+        """It turned out not to have it: where it was of that one's group, it is of its own again."""
+        row = self._find(_name(asked))[1]
+        if row >= 0 and self._groups[row] == self._group(key):
+            self._groups[row] = self._names[row] & _LOW
+
+    def known(self, keys: Sequence[bytes]) -> Known:
+        """What is known of questions, in their order; each array of shape (n,)."""
+        names = [_name(key) for key in keys]
+        rows = [self._find(name)[1] for name in names]
+        return Known(
+            np.array([self._pull[row] if row >= 0 else 0.0 for row in rows], dtype=np.float64),
+            np.array([self._information[row] if row >= 0 else 0.0 for row in rows], dtype=np.float64),
+            np.array(
+                [
+                    self._groups[row] if row >= 0 else name & _LOW
+                    for row, name in zip(rows, names, strict=True)
+                ],
+                dtype=np.uint32,
+            ),
+        )
+
+    def _group(self, key: bytes) -> int:
+        name = _name(key)
+        row = self._find(name)[1]
+        return self._groups[row] if row >= 0 else name & _LOW
 
     def _find(self, name: int) -> tuple[int, int]:
         """The place in the table and the row there, -1 when there is none."""
@@ -104,7 +139,7 @@ class Records:
         return place, -1
 
     def _row(self, key: bytes) -> int:
-        name = int.from_bytes(key[:8], "little")
+        name = _name(key)
         place, row = self._find(name)
         if row >= 0:
             return row
@@ -120,6 +155,7 @@ class Records:
         self._turns.append(0)
         self._pull.append(0.0)
         self._information.append(0.0)
+        self._groups.append(name & _LOW)
         self._table[place] = row + 1
         return row
 
@@ -129,6 +165,7 @@ class Records:
         self._names, self._turns = self._names[first:], self._turns[first:]
         self._rings = self._rings[_ROW * first :]
         self._pull, self._information = self._pull[first:], self._information[first:]
+        self._groups = self._groups[first:]
         places = _START
         while places < 2 * count:
             places *= 2
@@ -153,3 +190,7 @@ class Records:
             pull += (record & _SCALE) / _SCALE - before
             information += before * (1.0 - before)
         self._pull[row], self._information[row] = pull, information
+
+
+def _name(key: bytes) -> int:
+    return int.from_bytes(key[:8], "little")

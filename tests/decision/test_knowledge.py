@@ -16,8 +16,8 @@ def test_scores_of_another_version_teach_nothing_to_this_one() -> None:
     knowledge = Knowledge(PRIOR)
     knowledge.take(make_label(2, at=0, version=OTHER, same=False, score=2.0))
     key = make_label(2, at=0).key
-    assert knowledge.lessons(OTHER).sums([key])[0][0] < -0.5
-    assert knowledge.lessons(VERSION).sums([key])[0][0] == 0
+    assert knowledge.lessons(OTHER).known([key]).pull[0] < -0.5
+    assert knowledge.lessons(VERSION).known([key]).pull[0] == 0
     assert (knowledge.lessons(OTHER).labels, knowledge.lessons(VERSION).labels) == (1, 0)
 
 
@@ -25,9 +25,30 @@ def test_a_label_is_about_both_questions() -> None:
     knowledge = Knowledge(PRIOR)
     label = make_label(2, at=0, version=VERSION, same=True, score=-1.0)
     knowledge.take(label)
-    pull, information = knowledge.lessons(VERSION).sums([label.key, label.asked])
+    pull, information, _ = knowledge.lessons(VERSION).known([label.key, label.asked])
     assert (pull > 0.5).all()
     assert (information > 0.1).all()
+
+
+def alike(knowledge: Knowledge, *keys: bytes) -> bool:
+    return len(set(knowledge.lessons(VERSION).known(keys).groups.tolist())) == 1
+
+
+def test_questions_share_an_answer_until_a_label_says_that_they_do_not() -> None:
+    knowledge = Knowledge(PRIOR)
+    label = make_label(2, at=0, version=VERSION, same=True, score=1.0)
+    assert not alike(knowledge, label.key, label.asked)
+    knowledge.take(label)
+    assert alike(knowledge, label.key, label.asked)
+    knowledge.take(label._replace(same=False, kind="reject"))
+    assert not alike(knowledge, label.key, label.asked)
+
+
+def test_nobody_joins_a_group_on_the_word_of_a_judge_who_is_likelier_wrong() -> None:
+    knowledge = Knowledge(PRIOR)
+    label = make_label(2, at=0, version=VERSION, same=True, score=-4.0)
+    knowledge.take(label._replace(accepted=0.05))  # odds of 1 to 55, times 20
+    assert not alike(knowledge, label.key, label.asked)
 
 
 def test_a_judge_that_errs_is_believed_less() -> None:
@@ -36,7 +57,7 @@ def test_a_judge_that_errs_is_believed_less() -> None:
         knowledge = Knowledge(PRIOR)
         label = make_label(2, at=0, version=VERSION, same=True, score=-2.0)
         knowledge.take(label._replace(missed=missed, accepted=accepted))
-        pulls.append(float(knowledge.lessons(VERSION).sums([label.key])[0][0]))
+        pulls.append(float(knowledge.lessons(VERSION).known([label.key]).pull[0]))
     assert pulls == sorted(pulls, reverse=True)
     assert pulls[0] == pytest.approx(0.93 - 0.12, abs=0.02)  # odds of 1 to 7.4, times 99
     assert pulls[1] == pytest.approx(0.35 - 0.12, abs=0.02)  # times 4

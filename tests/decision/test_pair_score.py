@@ -4,8 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from asynccache.decision import PairScore, prepare
+from asynccache.decision._local import Around
 from asynccache.decision.pair_score import MOST, _bundled, read
 
 VECTOR = np.ones(8, np.float32) / np.sqrt(8, dtype=np.float32)
@@ -108,3 +111,29 @@ def test_weights_for_other_features_are_refused() -> None:
     held: dict[str, Any] = {**_bundled()[0], "features": np.frombuffer(b"cosine other", np.uint8)}
     with pytest.raises(ValueError, match="train them anew"):
         read(held, "bound")
+
+
+AROUND = st.builds(Around, st.floats(-3, 3), st.floats(0, 1), st.floats(-0.4, 0.7), st.integers(1, 16))
+
+
+@given(st.floats(-8, 8), st.floats(0.6, 1), AROUND, st.floats(0, 1), st.sampled_from(Around._fields))
+def test_nothing_that_speaks_for_an_answer_makes_it_less_likely(
+    score: float, cosine: float, known: Around, more: float, name: str
+) -> None:
+    pairs = PairScore.load(space())
+    odds = pairs.calibrated(score, cosine, known)
+    better = known._replace(**{name: getattr(known, name) + (round(5 * more) if name == "members" else more)})
+    assert pairs.calibrated(score, cosine, better) >= odds - 1e-6
+    assert pairs.calibrated(score + more, cosine, known) >= odds - 1e-6
+
+
+def test_many_neighbours_of_one_answer_make_sure_and_look_alikes_make_doubt() -> None:
+    pairs = PairScore.load(space())
+    alone = pairs.calibrated(1.0, 0.85, Around(0.0, 1.0, 0.3, 1))
+    crowd = pairs.calibrated(1.0, 0.85, Around(1.0, 0.9, 0.2, 10))
+    mixed = pairs.calibrated(1.0, 0.85, Around(-1.0, 0.2, 0.0, 1))
+    assert mixed < alone < crowd - 1
+
+
+def test_odds_of_another_embedder_are_score_and_shift() -> None:
+    assert PairScore.load(None).calibrated(1.25, 0.9, Around(-0.5, 0.1, -0.1, 1)) == 0.75
