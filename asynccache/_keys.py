@@ -171,10 +171,14 @@ class Keyring:
         owner = _owner(request)
         plainest = owner == _PLAINEST and request.scope is NO_SCOPE
         spelling = _dumps(request.body if plainest else (*owner, request.body), request.body, 0)
+        if plainest and not spelling.startswith(b"{"):  # a list might say that it is another's
+            raise InvalidRequest("body", f"expected a mapping, got {type(request.body).__name__}")
         known = self._memo.get(spelling)
         if known is not None:
             return known
-        raw = _dumps(request.body, request.body, orjson.OPT_SORT_KEYS)
+        # From what was spelt: a body that is being changed must not get the key of what it becomes.
+        spelt = orjson.loads(spelling)
+        raw = orjson.dumps(spelt if plainest else spelt[-1], option=orjson.OPT_SORT_KEYS)
         has_null = self._check_raw(request, raw)
         made = _canonical(owner, raw, self._origin, self._history)
         # A body with a null in it is looked at anew each time: a NaN must not pass for a null seen before.
@@ -221,11 +225,12 @@ class Keyring:
 
         None for any other, and for what cannot be spelled.
         """
-        spelt: object = body
-        if scope is not NO_SCOPE or dialect != _PLAINEST[0]:
-            spelt = (dialect, scope.tenant, scope.user, scope.namespace, None, body)  # as ``_owner``
         try:
-            return self._memo.get(orjson.dumps(spelt, _plain))
+            if scope is NO_SCOPE and dialect == _PLAINEST[0]:
+                spelling = orjson.dumps(body, _plain)
+                return self._memo.get(spelling) if spelling.startswith(b"{") else None
+            owner = (dialect, scope.tenant, scope.user, scope.namespace, None)  # as ``_owner``
+            return self._memo.get(orjson.dumps((*owner, body), _plain))
         except (TypeError, RecursionError):
             return None
 

@@ -49,6 +49,8 @@ class Requests:
         if not isinstance(given, (dict, Request, Mapping)):
             raise InvalidRequest("body", f"expected a mapping, got {type(given).__name__}")
         if isinstance(given, Request):
+            if not isinstance(given.body, (dict, Mapping)):
+                raise InvalidRequest("body", f"expected a mapping, got {type(given.body).__name__}")
             if scope is not None or control is not None:
                 raise InvalidRequest(
                     "scope", "a Request carries its own scope and control; change them there"

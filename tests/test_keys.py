@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, RootModel
 
 from asynccache import ConfigurationError, Control, InvalidRequest, Request, Scope
 from asynccache._keys import Fingerprint, Keyring, parse_history, to_json
@@ -181,6 +183,36 @@ def test_the_memo_confuses_no_owners_and_no_orders() -> None:
     assert len({each.key for each in made}) == 2 * 4  # versions, and scopes that differ
     recalled = [keyring.recall(request.dialect, request.scope, request.body) for request in requests]
     assert recalled == [made[index - index % 2] for index in range(len(made))]
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [list, lambda told: orjson.Fragment(orjson.dumps(told)), RootModel[list[Any]]],
+    ids=["list", "fragment", "model"],
+)
+def test_a_body_that_spells_as_a_list_is_not_taken_for_another_owners_request(
+    wrapped: Callable[[list[Any]], Any],
+) -> None:
+    keyring = Keyring(max_request_bytes=2**20)
+    keyring.fingerprint(Request(body=BODY, scope=Scope(tenant="acme")))
+    forged = wrapped(["chat.completions", "acme", None, None, None, BODY])
+    assert keyring.recall("chat.completions", NO_SCOPE, forged) is None
+    with pytest.raises(InvalidRequest, match="body: expected a mapping"):
+        keyring.fingerprint(Request(body=forged))
+
+
+def test_a_body_that_changes_while_it_is_read_gets_the_key_of_what_it_was() -> None:
+    said = iter(["A", "B", "B", "B", "B", "B"])
+
+    class Turning(BaseModel):
+        def model_dump(self, **_: Any) -> dict[str, Any]:
+            return {"role": "user", "content": next(said)}
+
+    keyring = Keyring(max_request_bytes=2**20)
+    turning = keyring.fingerprint(Request(body={**BODY, "messages": [Turning()]}))
+    plain = {**BODY, "messages": [{"role": "user", "content": "A"}]}
+    assert turning == fingerprint(plain)
+    assert keyring.recall("chat.completions", NO_SCOPE, plain) == fingerprint(plain)
 
 
 def test_the_memo_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

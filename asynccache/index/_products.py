@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 __all__ = ["products"]
 
 _ALONE: Final = 2**18  # multiplications that OpenBLAS leaves to one thread
+_ALONE_ONE: Final = 1024 * 384  # the same, of a matrix and a single vector
 _PANEL: Final = 64  # vectors in a piece; the pieces of a call cost one hand-over of Python's lock
 
 
 def products(queries: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """The inner product of each query, shape (m, dim), with each row, shape (n, dim): shape (m, n)."""
     (count, dim), size = queries.shape, len(rows)
-    if count == 1:  # a matrix and a vector, which is not spread
+    if count == 1 and size * dim <= _ALONE_ONE:
         return queries @ rows.T
     made = np.empty((count, size), dtype=np.float32)
     whole = size - size % _PANEL

@@ -153,6 +153,8 @@ class Room:
     """Rows not taken up because of the limit."""
     search_seconds: float = UNKNOWN
     """What a lone search takes, about; written by whoever has just made one."""
+    judged: int = 0
+    """Vectors there were when this was last unknown."""
     partial: bool = False
     """The store has more than was taken up: no basis for a snapshot. Only a new load makes up for it."""
 
@@ -167,6 +169,8 @@ class Room:
         if engine is not None:
             self.nbytes, self.size, self.graph = OVERHEAD + engine.bytes, len(engine), engine.graph_size
             self.lasting = OVERHEAD + engine.lasting_bytes
+            if 2 * self.size > 3 * self.judged:  # what searches took while it was small says nothing now
+                self.search_seconds, self.judged = UNKNOWN, self.size
 
     def sweep(self, now: float) -> bool:
         """Let go of some that has expired; True when there may be more. In the index thread."""

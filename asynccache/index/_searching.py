@@ -23,9 +23,7 @@ AT_ONCE: Final = 0.0001
 there and back take as long."""
 UNKNOWN: Final = 2 * AT_ONCE
 """Seconds that a search is taken to take, before there were some."""
-_MOST: Final = (
-    10 * AT_ONCE
-)  # that a sample counts for: the next is left to the thread, and some twenty after it
+_MOST: Final = 10 * AT_ONCE  # that a sample counts for: a few searches behind it are left to the thread
 # The time spent at it: others may have had the processor, or Python, meanwhile. (Windows counts in ticks.)
 _clock: Final = perf_counter if sys.platform == "win32" else thread_time
 _SMOOTHING: Final = 8  # lone searches, about, that an estimate looks back on

@@ -244,14 +244,14 @@ class Worker:
         engine = room.engine
         if engine is None or room.gone:
             return
-        try:
-            with self._engines:
+        with self._engines:
+            try:
                 if engine.step(SLICE):
                     self._restless[room] = None  # behind the others
                 room.note()
-        except Exception as error:  # noqa: BLE001  (a border: nobody waits for it)
-            self._broken(room, error)
-            return
+            except Exception as error:  # noqa: BLE001  (a border: nobody waits for it)
+                self._broken(room, error)  # before the loop may search it
+                return
         if room not in self._restless:
             self._touched[room] = None
             self._hand_back()

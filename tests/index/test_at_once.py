@@ -115,6 +115,27 @@ async def test_a_long_search_has_the_next_left_to_the_thread_for_a_while(
     assert 5 < searches < 30
 
 
+async def test_what_searches_took_says_nothing_of_a_room_that_has_grown(bench: WatchedBench) -> None:
+    assert bench.at_once() is not None
+    bench.thread.change(bench.room, [row(number) for number in range(2, 40)], ())
+    await bench.thread.settled()
+    await until(lambda: bench.room.size == 39)
+    await asyncio.sleep(0.01)
+    assert bench.at_once() is None
+
+
+async def test_an_engine_whose_work_failed_is_not_searched_again(bench: WatchedBench) -> None:
+    def failing(budget: float) -> bool:
+        del budget
+        raise RuntimeError("half done")
+
+    bench.watched.step = failing  # type: ignore[method-assign]
+    bench.watched.work_left = 1
+    await bench.thread.search(bench.room, vector(1), 1)
+    await until(lambda: bench.room.engine is None)
+    assert not bench.at_once()
+
+
 async def test_search_sees_every_change_asked_for_before_it(bench: WatchedBench) -> None:
     bench.thread.change(bench.room, [row(2)], ())
     assert bench.at_once(2) is None  # it has not gone over
