@@ -52,10 +52,11 @@ class Lessons:
         likely = _likely(label)
         self._records.learn(label.key, label.score, likely=likely)
         self._records.learn(label.asked, label.score, likely=likely, asked=True)
-        if not label.same:
-            self._records.leave(label.asked, label.key)
-        elif likely > 0.5:  # noqa: PLR2004  (likelier than not)
-            self._records.join(label.asked, label.key)
+        if label.missed + label.accepted < 1.0:  # else it says no more than a coin
+            if not label.same:
+                self._records.leave(label.asked, label.key)
+            elif likely > 0.5:  # noqa: PLR2004  (likelier than not)
+                self._records.join(label.asked, label.key)
         self.promise.learn(
             label.family, label.calibrated, same=label.same, missed=label.missed, accepted=label.accepted
         )

@@ -51,6 +51,16 @@ def test_nobody_joins_a_group_on_the_word_of_a_judge_who_is_likelier_wrong() -> 
     assert not alike(knowledge, label.key, label.asked)
 
 
+def test_a_label_that_says_no_more_than_a_coin_moves_nobody() -> None:
+    knowledge = Knowledge(PRIOR)
+    label = make_label(2, at=0, version=VERSION, same=True, score=3.0)
+    knowledge.take(label._replace(missed=0.5, accepted=0.5))
+    assert not alike(knowledge, label.key, label.asked)
+    knowledge.take(label)
+    knowledge.take(label._replace(same=False, missed=0.5, accepted=0.5))
+    assert alike(knowledge, label.key, label.asked)
+
+
 def test_a_judge_that_errs_is_believed_less() -> None:
     pulls = []
     for missed, accepted in ((0.0, 0.0), (0.2, 0.2), (0.5, 0.5)):
