@@ -106,11 +106,54 @@ def test_scanner_tells_strangers_from_residents(path: str, source: str, expected
     assert strangers(path, source) == expected
 
 
+def printed_by(script: str) -> list[str]:
+    """The lines of a script that a new interpreter runs."""
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout.splitlines()
+
+
 def test_importing_the_package_loads_no_heavy_library() -> None:
-    script = "import sys, asynccache; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
-    loaded = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=ROOT
-    )
-    names = set(loaded.stdout.split())
+    names = set(printed_by("import sys, asynccache; print(*sys.modules, sep='\\n')"))
     assert "asynccache" in names
-    assert names & HOMES.keys() == set()
+    assert {name.partition(".")[0] for name in names} & HOMES.keys() == set()
+
+
+SPOKEN = """
+import sys
+def spoken():
+    room = "asynccache.dialects."
+    inside = (name.removeprefix(room) for name in sys.modules if name.startswith(room))
+    return " ".join(sorted(name for name in inside if not name.startswith("_")))
+"""
+
+
+def test_first_request_imports_its_own_dialect_and_no_other() -> None:
+    script = """
+import asyncio, asynccache
+async def answer(body):
+    return "yes"
+async def main():
+    async with asynccache.CachePipeline(answer, backend="memory://", decision=None, strict=True) as cache:
+        await cache.ask("really?", model="m")
+asyncio.run(main())
+print(spoken())
+"""
+    assert printed_by(SPOKEN + script) == ["chat"]
+
+
+def test_each_dialect_is_imported_when_it_is_first_asked_for() -> None:
+    script = """
+from asynccache import dialects
+print(spoken())
+for name in dialects.__all__:
+    getattr(dialects, name)
+    print(spoken())
+"""
+    assert printed_by(SPOKEN + script) == [
+        "",
+        "chat",
+        "chat completions",
+        "chat completions embeddings",
+        "chat completions embeddings messages",
+        "chat completions embeddings messages responses",
+    ]
