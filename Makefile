@@ -17,6 +17,7 @@ READY := .venv/.ready
 PEERS := .venv/peers/.ready
 LITELLM := .venv/litellm-proxy/.ready
 RUN := .venv/bin/python -m
+WORKERS ?= 2
 INSTALL := python -m pip install --quiet --disable-pip-version-check
 
 help:
@@ -55,9 +56,10 @@ $(LITELLM): $(READY) requirements/litellm-proxy.lock
 demo: $(READY)
 	.venv/bin/asynccache demo --backend sqlite:///demo.sqlite
 
+# Two processes: much of a test's time is waiting. A file stays in one, with what its fixtures start.
 test: $(READY)
 	@sh tools/ensure-redis.sh
-	$(RUN) pytest
+	$(RUN) pytest --numprocesses $(WORKERS) --dist loadfile
 
 check: $(READY)
 	$(RUN) ruff format --check

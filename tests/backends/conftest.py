@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,18 @@ def clock() -> FakeClock:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "cache.sqlite"
+
+
+@pytest.fixture
+def threads() -> Callable[[], list[threading.Thread]]:
+    """The library's threads that were not there before; some stores stay open to the end of the program."""
+    before = threading.enumerate()
+
+    def new() -> list[threading.Thread]:
+        ours = [each for each in threading.enumerate() if each.name.startswith("asynccache")]
+        return [each for each in ours if each not in before]
+
+    return new
 
 
 @pytest.fixture

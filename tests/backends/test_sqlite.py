@@ -37,6 +37,8 @@ from asynccache.testing import BackendContract, FakeClock, cancel_at_every_step,
 
 pytestmark = pytest.mark.anyio
 
+Threads = Callable[[], list[threading.Thread]]
+
 
 class TestSqliteBackend(BackendContract):
     persistent = True
@@ -44,10 +46,6 @@ class TestSqliteBackend(BackendContract):
     def make_backend(self, tmp_path: Path, clock: Clock) -> Backend:
         # A disk that stands still for a second is not a broken promise.
         return SqliteBackend(tmp_path / "cache.sqlite", op_timeout=30, clock=clock)
-
-
-def database_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name.startswith("asynccache")]
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -110,7 +108,7 @@ def test_impossible_options_are_refused_at_once(name: str, options: dict[str, An
         SqliteBackend(name, **options)
 
 
-async def test_use_outside_the_lifespan_says_so(path: Path, clock: FakeClock) -> None:
+async def test_use_outside_the_lifespan_says_so(path: Path, clock: FakeClock, threads: Threads) -> None:
     backend = SqliteBackend(path, clock=clock)
     entry = make_entry(created_at=clock.now())
     for _ in range(2):
@@ -120,7 +118,7 @@ async def test_use_outside_the_lifespan_says_so(path: Path, clock: FakeClock) ->
             await backend.put(entry)
         async with backend.lifespan():
             await backend.put(entry)
-    assert database_threads() == []
+    assert threads() == []
 
 
 async def test_files_are_the_owners_alone(tmp_path: Path, clock: FakeClock) -> None:
@@ -468,7 +466,9 @@ async def test_queue_behind_is_bounded(path: Path, clock: FakeClock) -> None:
         assert (await backend.measure())["entries"] == 1025
 
 
-async def test_failures_behind_are_counted_and_closing_writes_the_rest(path: Path, clock: FakeClock) -> None:
+async def test_failures_behind_are_counted_and_closing_writes_the_rest(
+    path: Path, clock: FakeClock, threads: Threads
+) -> None:
     backend = SqliteBackend(path, write_behind=True, clock=clock)
     entries = [make_entry(n, created_at=clock.now()) for n in range(2000)]
     async with backend.lifespan():
@@ -477,12 +477,12 @@ async def test_failures_behind_are_counted_and_closing_writes_the_rest(path: Pat
         assert (await backend.measure())["write_errors"] == 1
         for entry in entries:
             await backend.put(entry)
-    assert database_threads() == []
+    assert threads() == []
     async with backend.lifespan():
         assert await backend.get_many([entry.key for entry in entries]) == entries
 
 
-async def test_cancelled_close_still_closes(path: Path, clock: FakeClock) -> None:
+async def test_cancelled_close_still_closes(path: Path, clock: FakeClock, threads: Threads) -> None:
     entry = make_entry(created_at=clock.now())
     backend = SqliteBackend(path, clock=clock)
 
@@ -492,7 +492,7 @@ async def test_cancelled_close_still_closes(path: Path, clock: FakeClock) -> Non
             await backend.get(entry.key)
 
     async def check() -> None:
-        await until(lambda: not database_threads())
+        await until(lambda: not threads())
         with sqlite3.connect(path, timeout=0) as other:  # nobody holds a lock
             other.execute("BEGIN IMMEDIATE")
             other.execute("ROLLBACK")

@@ -218,7 +218,7 @@ async def in_own_lifespan(backend: SqliteBackend, number: int, others: int) -> b
 
 
 @pytest.mark.parametrize("use", [put_and_read, in_own_lifespan])
-def test_forked_child_opens_the_file_anew(tmp_path: Path, use: Any) -> None:
+def test_forked_child_opens_the_file_anew(tmp_path: Path, threads: Any, use: Any) -> None:
     async def main() -> None:
         backend = SqliteBackend(tmp_path / "cache.sqlite")
         async with backend.lifespan():
@@ -230,7 +230,7 @@ def test_forked_child_opens_the_file_anew(tmp_path: Path, use: Any) -> None:
             assert await put_and_read(backend, 5, 4)
 
     asyncio.run(main())
-    assert threads_of_the_library() == 0
+    assert threads() == []
 
 
 def test_nothing_of_the_database_is_open_in_a_forked_child(tmp_path: Path) -> None:

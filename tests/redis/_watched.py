@@ -77,10 +77,11 @@ class Heartbeat:
             self._beats.append((due, time.monotonic()))
 
     def lag(self, began: float, ended: float) -> float:
-        """The most by which a beat was late that was due or came in a span of time."""
+        """Seconds of a span of time in which the loop stood still: a busy machine may stop it twice."""
         first = bisect_left(self._beats, began, key=lambda beat: beat[1])
         overlapping = takewhile(lambda beat: beat[0] <= ended, islice(self._beats, first, None))
-        return max((came - due for due, came in overlapping), default=0.0)
+        late = [min(came, ended) - max(due, began) for due, came in overlapping]
+        return sum(each for each in late if each > BEAT)
 
 
 async def no_task_is_left(before: set[asyncio.Task[Any]]) -> None:

@@ -123,8 +123,14 @@ async def tried(call: Awaitable[bool]) -> str:
 
 
 async def asks_all(store: Stocked) -> None:
-    """Wait until no server is left alone for not letting us in: a reply may come in the middle of that."""
-    assert await soon(lambda: not any(node.breaker.open for node in store.backend._topology.nodes()))
+    """Wait until no server is left alone for not letting us in: a reply may come in the middle of that.
+
+    Nor may a server still owe a reply to a question of ours, behind which the next one would be asked.
+    """
+    nodes = store.backend._topology.nodes()
+    assert await soon(lambda: not any(node.breaker.open for node in nodes))
+    pipes = [lane._pipe for node in nodes for lane in node.lanes if lane._pipe is not None]
+    assert await soon(lambda: not any(pipe.busy for pipe in pipes))
 
 
 async def check(store: Stocked, place: Place, way: Way, name: str) -> Counter[str]:
