@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,12 @@ from asynccache._models import Response
 from asynccache.backends.sqlite import SqliteBackend
 from asynccache.testing._mirror import Mirror
 from asynccache.testing.entries import make_embedding, make_entry, same
+from tests._victims import victims
 
 ROUNDS = 50
 SEED = random.SystemRandom().randrange(2**32)
 
-# Tells the number of each entry once its put has returned; one pipe write of a line is whole or absent.
+# Tells the number of each entry once its put has returned.
 WRITER = """
 import asyncio, os, sys
 from asynccache._models import Response
@@ -38,29 +38,12 @@ async def write(backend, number, step):
         os.write(1, b"%d\\n" % number)
         number += step
 
-async def main():
+async def main(first, ready):
     backend = SqliteBackend(sys.argv[1])
     async with backend.lifespan():
-        os.write(1, b"ready\\n")
-        first = int(sys.argv[2])
+        os.write(1, ready)
         await asyncio.gather(*(write(backend, first + n, 8) for n in range(8)))
-
-asyncio.run(main())
 """
-
-
-def kill_while_writing(path: Path, first: int, seconds: float) -> list[int]:
-    """Numbers acknowledged by a writer that was killed after ``seconds``."""
-    with subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path), str(first)], stdout=subprocess.PIPE
-    ) as writer:
-        assert writer.stdout is not None
-        assert writer.stdout.readline() == b"ready\n"
-        time.sleep(seconds)  # real time: another process is to be hit at a random point
-        writer.send_signal(signal.SIGKILL)
-        acknowledged = writer.stdout.read().split(b"\n")
-    assert writer.returncode == -signal.SIGKILL
-    return [int(line) for line in acknowledged[:-1]]
 
 
 def expected(number: int) -> Any:
@@ -95,15 +78,17 @@ def test_killed_writer_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
     path = tmp_path / "cache.sqlite"
     chance = random.Random(SEED)
     acknowledged: list[int] = []
-    for round_ in range(ROUNDS):
-        fresh = kill_while_writing(path, round_ * 1_000_000, chance.uniform(0.0, 0.2))
-        acknowledged += fresh
-        connection = sqlite3.connect(path)
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",), (
-            f"seed {SEED}, round {round_}"
-        )
-        connection.close()
-        asyncio.run(read_back(path, fresh))
+    with victims(WRITER, str(path)) as writers:
+        for round_ in range(ROUNDS):
+            lines = writers.kill(round_ * 1_000_000, after=chance.uniform(0.0, 0.2))
+            fresh = [int(line) for line in lines]
+            acknowledged += fresh
+            connection = sqlite3.connect(path)
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",), (
+                f"seed {SEED}, round {round_}"
+            )
+            connection.close()
+            asyncio.run(read_back(path, fresh))
     asyncio.run(read_back(path, acknowledged))
     asyncio.run(compare_vectors(path))
     assert len(acknowledged) > ROUNDS  # it did write

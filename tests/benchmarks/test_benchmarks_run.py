@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,9 @@ SMALL = {"bench_semantic.py": ("--sizes", "60")}
 GRAPH = "2500"  # entries: few, and yet too many for every search to compare them all
 
 
+@cache
 def run(script: str, *options: str) -> str:
+    """What it prints, which is looked at by more than one test."""
     return started(script, "--requests", "3", "--rounds", "1", *options)
 
 

@@ -6,10 +6,6 @@ import asyncio
 import hashlib
 import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +14,7 @@ import pytest
 from asynccache._models import Embedding
 from asynccache.backends import SqliteBackend
 from asynccache.index import BackendIndex, PartitionIndex
+from tests._victims import victims
 
 ROUNDS = 50
 SEED = random.SystemRandom().randrange(2**32)
@@ -29,6 +26,7 @@ PARTITIONS = [hashlib.sha256(b"%d" % number).digest() for number in range(2)]
 # first room several times.
 WORKER = """
 import asyncio, hashlib, os, random, sys
+import hnswlib
 import numpy as np
 from asynccache._models import Embedding
 from asynccache.backends import SqliteBackend
@@ -37,7 +35,7 @@ from asynccache.testing import make_entry
 
 DIM, SPACE = 16, b"s" * 16
 PARTITIONS = [hashlib.sha256(b"%d" % number).digest() for number in range(2)]
-chance = random.Random(int(sys.argv[2]))
+chance = random.Random()
 
 def entry(number):
     row = np.random.default_rng(chance.randrange(2**32)).standard_normal(DIM).astype(np.float32)
@@ -64,28 +62,16 @@ async def save(index):
         await asyncio.sleep(chance.random() / 50)
         await index.save()
 
-async def main():
+async def main(seed, ready):
+    chance.seed(seed)
     backend = SqliteBackend(sys.argv[1])
     index = BackendIndex(backend, exact_up_to=20, poll=0.01, snapshot_every=20)
     async with index.lifespan():
         for partition in PARTITIONS:
             await index.nearest(partition, entry(0).embedding, 1)
-        os.write(1, b"ready\\n")
+        os.write(1, ready)
         await asyncio.gather(*(work(backend, index) for _ in range(4)), save(index))
-
-asyncio.run(main())
 """
-
-
-def kill_at_work(path: Path, seed: int, seconds: float) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(path), str(seed)], stdout=subprocess.PIPE
-    ) as worker:
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == b"ready\n"
-        time.sleep(seconds)  # real time: another process is to be hit at a random point
-        worker.send_signal(signal.SIGKILL)
-    assert worker.returncode == -signal.SIGKILL  # and not of something else before
 
 
 async def read_back(path: Path, snapshots: Path) -> tuple[int, int]:
@@ -126,15 +112,16 @@ def test_killed_index_comes_back_as_the_store_is(tmp_path: Path) -> None:
     path = tmp_path / "cache.sqlite"
     chance = random.Random(SEED)
     vectors = snapshots = 0
-    for round_ in range(ROUNDS):
-        kill_at_work(path, SEED + round_, chance.uniform(0.0, 0.4))
-        # A copy, so that the next worker meets what this one left.
-        copy = tmp_path / "copy"
-        if (left := path.with_name(f"{path.name}-index")).exists():
-            shutil.copytree(left, copy, symlinks=True)  # one may lead into the memory of the dead
-        total, loaded = asyncio.run(read_back(path, copy))
-        shutil.rmtree(copy)
-        vectors += total
-        snapshots += loaded
+    with victims(WORKER, str(path)) as workers:
+        for round_ in range(ROUNDS):
+            workers.kill(SEED + round_, after=chance.uniform(0.0, 0.4))
+            # A copy, so that the next worker meets what this one left.
+            copy = tmp_path / "copy"
+            if (left := path.with_name(f"{path.name}-index")).exists():
+                shutil.copytree(left, copy, symlinks=True)  # one may lead into the memory of the dead
+            total, loaded = asyncio.run(read_back(path, copy))
+            shutil.rmtree(copy)
+            vectors += total
+            snapshots += loaded
     assert vectors > 100 * ROUNDS  # it did work
     assert snapshots > ROUNDS / 2  # and what was killed had saved
