@@ -20,6 +20,7 @@ from starlette.routing import Route
 
 from asynccache._errors import ConfigurationError, EmbedderUnavailable, TextRefused
 from asynccache.embedders import UpstreamEmbedder
+from tests._prompt_server import PromptServer
 
 pytestmark = pytest.mark.anyio
 
@@ -63,13 +64,13 @@ async def refusing(_: dict[str, Any]) -> Response:
 async def serving(answering: Answering = answered) -> AsyncIterator[Server]:
     server = Server(answering)
     config = uvicorn.Config(server.app, log_config=None, access_log=False, lifespan="off", ws="none")
-    running = uvicorn.Server(config)
+    running = PromptServer(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
         async with anyio.create_task_group() as group:
-            group.start_soon(running._serve, [listener])
+            group.start_soon(running.serve, [listener])
             yield server
-            running.should_exit = True
+            running.end()
 
 
 @asynccontextmanager

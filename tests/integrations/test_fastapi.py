@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Annotated, Any
 
 import anyio
@@ -29,6 +29,7 @@ from asynccache.integrations.fastapi import (
     install_error_handlers,
 )
 from asynccache.testing import FakeUpstream
+from tests._prompt_server import PromptServer
 from tests.integrations._web import (
     BODY,
     DEADLINE,
@@ -46,20 +47,12 @@ pytestmark = pytest.mark.anyio
 Tenant = Annotated[str | None, Header(alias="x-tenant")]
 
 
-class QuietServer(uvicorn.Server):
-    """Leaves the signals to pytest."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @asynccontextmanager
 async def served(app: ASGIApp) -> AsyncIterator[str]:
     config = uvicorn.Config(
         app, port=0, log_config=None, lifespan="on", ws="none", timeout_graceful_shutdown=1
     )
-    server = QuietServer(config)
+    server = PromptServer(config)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(server.serve)
         await until(lambda: server.started)
@@ -67,7 +60,7 @@ async def served(app: ASGIApp) -> AsyncIterator[str]:
             host, port = server.servers[0].sockets[0].getsockname()
             yield f"http://{host}:{port}"
         finally:
-            server.should_exit = True
+            server.end()
 
 
 def application(lifespan: Any = None) -> FastAPI:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,6 +19,7 @@ import uvicorn
 from asynccache.server._proxy_options import ProxyOptions
 from asynccache.server._proxy_protocol import ProxyProtocol
 from asynccache.server.proxy import ProxyApp
+from tests._prompt_server import PromptServer
 
 RECORDINGS = Path(__file__).parents[1] / "fixtures" / "vllm-0.32"
 
@@ -138,12 +139,6 @@ async def upstream_of(handler: Handler = _fine) -> AsyncIterator[Upstream]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class _Server(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 @dataclass
 class Served:
     """A proxy that serves, and a client of it."""
@@ -180,7 +175,7 @@ async def proxy_before(url: str, **options: Any) -> AsyncIterator[Served]:
         server_header=False,
         timeout_graceful_shutdown=1,
     )
-    server = _Server(config)
+    server = PromptServer(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -198,7 +193,7 @@ async def proxy_before(url: str, **options: Any) -> AsyncIterator[Served]:
                 async with httpx2.AsyncClient(base_url=root, timeout=10) as client:
                     yield Served(app, root, client, reports)
             finally:
-                server.should_exit = True
+                server.end()
 
 
 class Proxying:
