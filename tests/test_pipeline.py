@@ -158,7 +158,7 @@ async def test_the_outcome_of_a_stream_is_not_known_before_its_end() -> None:
 )
 async def test_bad_control_is_refused_at_the_door(control: Any, field: str) -> None:
     upstream = FakeUpstream()
-    async with CachePipeline(upstream=upstream, backend="memory://") as cache:
+    async with CachePipeline(upstream=upstream, backend="memory://", decision=None) as cache:
         with pytest.raises(InvalidRequest) as caught:
             await cache.ask("q", control=control)
     assert caught.value.field == field
@@ -185,7 +185,7 @@ async def test_bad_control_is_refused_at_the_door(control: Any, field: str) -> N
 async def test_a_bad_body_is_refused_at_the_door_and_nothing_is_stored(body: Any, field: str) -> None:
     upstream = FakeUpstream()
     backend = MemoryBackend()
-    async with CachePipeline(upstream=upstream, backend=backend, max_request_bytes=1000) as cache:
+    async with CachePipeline(upstream, backend=backend, decision=None, max_request_bytes=1000) as cache:
         for ask in (cache.fetch, lambda body: cache.stream(body).__aenter__()):
             with pytest.raises(InvalidRequest) as caught:
                 await ask(body)

@@ -29,8 +29,12 @@ def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisClu
 
 @pytest.fixture(scope="session")
 def redis_sentinel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSentinel]:
-    """A master, its replica and three Sentinels shared by all tests."""
-    with redis_servers.redis_sentinel(tmp_path_factory.mktemp("sentinel")) as sentinel:
+    """A master, its replica and three Sentinels shared by all tests.
+
+    On a machine with much to do the master may be silent for a second, and has not failed.
+    """
+    folder = tmp_path_factory.mktemp("sentinel")
+    with redis_servers.redis_sentinel(folder, down_after=60.0) as sentinel:
         yield sentinel
 
 
