@@ -284,6 +284,8 @@ class Feed(Protocol):
     async def fill(self, entry: Entry, *, since: int | None) -> Future[int | None]:
         """As ``put``, unless the key or one of the entry's tags was invalidated after a position.
 
+        A key may count as invalidated when an entry of it was removed by a tag.
+
         Returns once the entry is accepted, as ``put`` does. The future has its generation once it is stored,
         or None when it was voided; or a BackendError. It is the store's and must not be cancelled.
 

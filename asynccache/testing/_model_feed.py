@@ -32,6 +32,8 @@ class _Invalidation(NamedTuple):
     keys: Collection[bytes]
     tags: Collection[str]
     everything: bool
+    removed: Collection[bytes]
+    """Keys of the entries that had the tags: a store may take those for invalidated as well."""
 
     def voids(self, entry: Entry) -> bool:
         return self.everything or entry.key in self.keys or bool(set(self.tags) & set(entry.tags))
@@ -53,10 +55,15 @@ class FeedSteps(RuleBasedStateMachine):
         self._held: dict[bytes, Entry] = {}  # the entries it would hold
 
     def invalidated(
-        self, *, keys: Collection[bytes] = (), tags: Collection[str] = (), everything: bool = False
+        self,
+        *,
+        keys: Collection[bytes] = (),
+        tags: Collection[str] = (),
+        everything: bool = False,
+        removed: Collection[bytes] = (),
     ) -> None:
         """Note what must not be filled in any more by those who asked before."""
-        self._invalidations.append(_Invalidation(keys, tags, everything))
+        self._invalidations.append(_Invalidation(keys, tags, everything, removed))
 
     def take_token(self, key: bytes) -> None:
         """Look for an answer, and remember from when a fill is."""
@@ -71,11 +78,10 @@ class FeedSteps(RuleBasedStateMachine):
         token = self._tokens.get(entry.key)
         since = None if token is None else token.position
         number = self._portal.call(stored, self._backend, entry, since)
-        if token is None:
-            assert number is not None
-        elif any(each.voids(entry) for each in self._invalidations[token.place :]):
+        later = [] if token is None else self._invalidations[token.place :]
+        if any(each.voids(entry) for each in later):
             assert number is None
-        elif token.exact:
+        elif token is None or (token.exact and not any(entry.key in each.removed for each in later)):
             assert number is not None
         if number is not None:
             self._model[entry.key] = entry

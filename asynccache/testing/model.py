@@ -151,7 +151,7 @@ class _History(FeedSteps):
         doomed = {key for key, entry in self._model.items() if set(tags) & set(entry.tags)}
         expected = len(doomed & self._live().keys())
         assert expected <= self._portal.call(self._backend.delete_tagged, tags) <= len(doomed)
-        self.invalidated(tags=tags)
+        self.invalidated(tags=tags, removed=doomed)
         self._forget(doomed)
 
     @precondition(lambda self: isinstance(self._backend, Clearable))
