@@ -210,12 +210,21 @@ async def until_arrived(left: list[Pipe]) -> None:
             await asyncio.sleep(0.001)
 
 
+async def still(place: Place) -> None:
+    """Wait until nothing comes any more: what a connection says when it is made is no reply to a call."""
+    seen, now = -1, 0
+    while seen != now:
+        await asyncio.sleep(0.05)
+        seen, now = now, sum(proxy.reply_bytes for proxy in place.proxies)
+
+
 async def test_what_is_found_is_counted_and_ends_the_connection(store: Stocked, place: Place) -> None:
     entry, other = store.entries[:2]
     reply = array(bulk(store.raw(entry.key)[:16]), bulk(store.raw(other.key)))
     for found in range(1, 4):
         for _ in range(2):  # over each of the connections
             assert await store.get()
+        await still(place)
         accepted = sum(proxy.accepted for proxy in place.proxies)
         assert await tried(before_the_reply(store, place, reply, store.get)) == "BackendUnavailable"
         assert (await store.backend.measure())["mismatches"] == found
@@ -227,6 +236,7 @@ async def test_what_is_found_is_counted_and_ends_the_connection(store: Stocked, 
 
 async def test_an_error_that_is_left_does_not_break_what_follows(store: Stocked, place: Place) -> None:
     reply = b"-ERR something else went wrong\r\n"
+    await still(place)
     assert await tried(before_the_reply(store, place, reply, store.get)) == "BackendUnavailable"
     assert await store.get()
 
