@@ -118,6 +118,7 @@ async def test_use_outside_the_lifespan_says_so(path: Path, clock: FakeClock, th
             await backend.put(entry)
         async with backend.lifespan():
             await backend.put(entry)
+            assert threads()
     assert threads() == []
 
 
