@@ -66,6 +66,8 @@ class Seen:
 
     asked: NDArray[np.int64]
     """shape (n,): places in the stream."""
+    proposed: NDArray[np.int64]
+    """shape (n,): those of the candidates."""
     rows: NDArray[np.float32]
     """shape (n, features), as of ``row_of``."""
     right: NDArray[np.bool_]
@@ -122,6 +124,7 @@ def walked(
     prepared = [prepare(text.text) for text in stream.texts]
     stored = np.zeros(len(keys), bool)
     asked: list[int] = []
+    others: list[int] = []
     rows: list[list[float]] = []
     right: list[bool] = []
     for at, text in enumerate(stream.texts):
@@ -140,6 +143,7 @@ def walked(
             more = says_more(text.text, prepared[other]) or says_more(stream.texts[other].text, prepared[at])
             if not more:
                 asked.append(at)
+                others.append(other)
                 rows.append(row_of(float(scores[best]), float(cosines[best]), known))
                 right.append(same)
             if odds >= served and not more:
@@ -151,21 +155,20 @@ def walked(
                 )
             )
         stored[at] = True
-    return Seen(np.array(asked), np.array(rows, np.float32), np.array(right))
+    return Seen(np.array(asked), np.array(others), np.array(rows, np.float32), np.array(right))
 
 
-def fit_calibration(seen: Seen, stream: Asked, kept: NDArray[np.bool_] | None = None) -> dict[str, Any]:
+def fit_calibration(seen: Seen, stream: Asked, weight: NDArray[np.float64] | None = None) -> dict[str, Any]:
     """The arrays of a calibration, without the part's name.
 
     Args:
         seen: what to learn from.
         stream: where it was seen.
-        kept: which of it.
+        weight: shape (n,), how much each candidate counts, 0 for not at all; beside what is usual.
     """
-    weight = np.array([_weight(stream.texts[at].answer) for at in seen.asked])
-    rows, right = seen.rows, seen.right
-    if kept is not None:
-        rows, right, weight = rows[kept], right[kept], weight[kept]
+    usual = np.array([_weight(stream.texts[at].answer) for at in seen.asked])
+    weight = usual if weight is None else usual * weight
+    rows, right, weight = seen.rows[weight > 0], seen.right[weight > 0], weight[weight > 0]
     model = HistGradientBoostingClassifier(
         max_iter=TREES,
         max_leaf_nodes=LEAVES,

@@ -179,10 +179,18 @@ class Calibrations(NamedTuple):
     seen: Seen
 
     def without(self, *folds: int) -> dict[str, Any]:
-        """The arrays of one that knows no class of a bank in these folds."""
-        texts = self.stream.texts
-        held = np.array([not t.answer.startswith("own:") and fold(t.answer) in folds for t in texts])
-        return fit_calibration(self.seen, self.stream, ~held[self.seen.asked])
+        """The arrays of one that knows no class of a bank in these folds.
+
+        Two classes are seldomer both left than one is, so that of wrong candidates too few would be: those of
+        two folds that are left count for those that went with one.
+        """
+        answers = [text.answer for text in self.stream.texts]
+        of = np.array([-1 if answer.startswith("own:") else fold(answer) for answer in answers])
+        asked, proposed = of[self.seen.asked], of[self.seen.proposed]
+        left = FOLDS - len(set(folds))
+        weight = np.where((asked >= 0) & (proposed >= 0) & (asked != proposed), (FOLDS - 1) / (left - 1), 1.0)
+        weight[np.isin(asked, folds) | np.isin(proposed, folds)] = 0.0
+        return fit_calibration(self.seen, self.stream, weight if folds else None)
 
 
 def prefixed(part: str, arrays: dict[str, Any]) -> dict[str, Any]:

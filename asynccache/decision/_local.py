@@ -31,7 +31,7 @@ class Around(NamedTuple):
     share: float
     """Of the neighbours' votes those for the candidate's answer, 0 to 1."""
     margin: float
-    """Cosine of the nearest question with this answer less that of the nearest with another, -1 to 1."""
+    """Cosine of the nearest question with this answer less that of the nearest with another, -2 to 2."""
     members: int
     """Neighbours with this answer."""
 

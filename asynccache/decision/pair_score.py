@@ -7,6 +7,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 from io import BytesIO
+from math import isfinite
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -150,9 +151,10 @@ class PairScore:
             cosine: of the candidate.
             known: around the question, with regard to this candidate.
         """
-        if self._calibration is None:
-            return score + known.shift
-        return self._calibration.of_row(row_of(score, cosine, known))
+        row = row_of(score, cosine, known)
+        if not all(map(isfinite, row)):  # a tree would take it for something large
+            return -MOST
+        return score + known.shift if self._calibration is None else self._calibration.of_row(row)
 
 
 def read_calibration(held: dict[str, NDArray[Any]], part: str) -> Calibration:

@@ -60,7 +60,7 @@ class Prior(NamedTuple):
     weight: float
     """How many labelled hits the measurement is worth here."""
     bend: float = 0.0
-    """Scores above the knee are reached only where labels nearby confirm them, and mean more."""
+    """Scores above the knee, which few pairs reach unless labels nearby confirm them, mean more."""
 
     def odds(self, calibrated: NDArray[np.float64]) -> NDArray[np.float64]:
         """Log odds of being right."""

@@ -67,6 +67,8 @@ class _Scored(NamedTuple):
     """Which is likeliest."""
     more: bool = False
     """Whether that one asks for more than the question, or the question for more than it."""
+    alone: bool = False
+    """Whether its score is of the texts alone: its vector is not known."""
 
 
 class PromisedDecision:
@@ -159,7 +161,7 @@ class PromisedDecision:
         if not self._feed.caught_up:
             self._feed.tell_trouble(exchange.driver)
             return Ruling(None, ("what is known is still being read",) * len(candidates))
-        barred = [self._barred(request, each) for each in candidates]
+        barred = self._barred(request, candidates)
         open_ = [each for each, reason in zip(candidates, barred, strict=True) if reason is None]
         texts = [each.entry.question or "" for each in open_]
         if not open_:
@@ -181,7 +183,10 @@ class PromisedDecision:
         best = open_[scored.best]
         likely = float(scored.scores[scored.best])
         known_around = self._around(exchange, open_, best, score.version)
-        calibrated = score.calibrated(likely, best.similarity, known_around)
+        if scored.alone:  # no calibration was learnt for that
+            calibrated = likely + known_around.shift
+        else:
+            calibrated = score.calibrated(likely, best.similarity, known_around)
         judgement = Judgement(best, likely, calibrated, self._limit(exchange), score.version)
         refused = self._refusal(exchange, judgement, more=scored.more)
         if refused is None:
@@ -224,13 +229,23 @@ class PromisedDecision:
         self._knowledge.take(label)
         self._feed.publish(label)
 
-    def _barred(self, request: Request, candidate: Candidate) -> str | None:
-        key = candidate.entry.key
-        if self._knowledge.rejections.holds(request.key, key):
-            return "rejected before"
-        if self._knowledge.rejections.quarantined(key):
-            return "found wrong for other questions"
-        return None
+    def _barred(self, request: Request, candidates: Sequence[Candidate]) -> list[str | None]:
+        """Why candidates are out of the question, in their order; None for those that are not."""
+        rejections = self._knowledge.rejections
+        rejected = [rejections.holds(request.key, each.entry.key) for each in candidates]
+        if self._version and any(rejected):  # and whatever is known to give the same answer
+            keys = [each.entry.key for each in candidates]
+            groups = self._knowledge.lessons(self._version).known(keys).groups.tolist()
+            out = {group for group, bad in zip(groups, rejected, strict=True) if bad}
+            rejected = [group in out for group in groups]
+        return [
+            "rejected before"
+            if bad
+            else "found wrong for other questions"
+            if rejections.quarantined(each.entry.key)
+            else None
+            for each, bad in zip(candidates, rejected, strict=True)
+        ]
 
     def _by_alias(self, exchange: Exchange, candidate: Candidate, barred: Sequence[str | None]) -> Ruling:
         """Of a question that was asked before in the same words, and answered beyond doubt."""
@@ -254,13 +269,14 @@ class PromisedDecision:
         self, exchange: Exchange, candidates: Sequence[Candidate], best: Candidate, version: bytes
     ) -> Around:
         """What the labels of the questions around say with regard to the best candidate."""
-        near = {each.key: each.similarity for each in exchange.neighbours}
+        own = exchange.request.key
+        near = {each.key: each.similarity for each in exchange.neighbours if each.key != own}
         for each in candidates:  # whose neighbours nobody looked for, or that only an alias was near to
             near.setdefault(each.entry.key, each.similarity)
         places = {key: at for at, key in enumerate(near)}
         known = self._knowledge.lessons(version).known(list(near))
         for each in candidates:
-            if each.via in places:  # an alias is of its answer's group, whatever else is known of it
+            if each.via in places:  # an alias is of its answer's group; others not read vote for themselves
                 known.groups[places[each.via]] = known.groups[places[each.entry.key]]
         return around(np.array(list(near.values())), known, places[best.entry.key])
 
@@ -334,7 +350,7 @@ def _scored(  # noqa: PLR0917  (a partial gives them all)
     scores = score(asked, _vector(embedding.vector), pairs)
     best = int(np.argmax(scores))
     more = says_more(question, texts[best]) or says_more(candidates[best].entry.question or "", asked)
-    return _Scored(scores, texts, best, more)
+    return _Scored(scores, texts, best, more, pairs[best][1] is None)
 
 
 def _vector(stored: bytes) -> NDArray[np.float32]:

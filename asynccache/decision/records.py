@@ -43,10 +43,10 @@ class Known(NamedTuple):
 class Records:
     """Of each question, the sums over its labels that local calibration needs, and its group.
 
-    A question has the label it got when it was asked and missed, and a ring of the last eight in which
-    its answer was proposed to another. When it missed because nobody was sure, and the fresh answer turned
-    out to be the one proposed, it joins that answer's group. Groups never merge: one wrong label misplaces
-    one question. Known by the first 8 bytes of its key, a hash.
+    A question has the label it got when it was asked, and a ring of the last eight in which its answer was
+    proposed to another. When a label says that the answer proposed was right, the question joins the group
+    of the one whose answer it was. Groups never merge, so that one wrong label misplaces one question, and
+    those that join it afterwards. Known by the first 8 bytes of its key, a hash.
 
     Args:
         most: questions remembered; from then on the older half is forgotten at once.
@@ -101,10 +101,16 @@ class Records:
         self._groups[row] = group
 
     def leave(self, asked: bytes, key: bytes) -> None:
-        """It turned out not to have it: where it was of that one's group, it is of its own again."""
-        row = self._find(_name(asked))[1]
-        if row >= 0 and self._groups[row] == self._group(key):
-            self._groups[row] = self._names[row] & _LOW
+        """It turned out not to have it: where both were of one group, each is of its own again.
+
+        But for the one after which the group is named.
+        """
+        if self._group(asked) == self._group(key):
+            for each in (asked, key):
+                name = _name(each)
+                row = self._find(name)[1]
+                if row >= 0:
+                    self._groups[row] = name & _LOW
 
     def known(self, keys: Sequence[bytes]) -> Known:
         """What is known of questions, in their order; each array of shape (n,)."""

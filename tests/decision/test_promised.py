@@ -9,10 +9,19 @@ from typing import Any
 
 import pytest
 
-from asynccache import CachePipeline, ConfigurationError, Event, PromiseChanged, Source, StageFailed
+from asynccache import (
+    CachePipeline,
+    Candidate,
+    ConfigurationError,
+    Event,
+    PromiseChanged,
+    Request,
+    Source,
+    StageFailed,
+)
 from asynccache.decision import PairScore, PromisedDecision
 from asynccache.decision.promise import Prior
-from asynccache.testing import FakeJudge, FakeUpstream
+from asynccache.testing import FakeJudge, FakeUpstream, make_entry, make_label
 
 pytestmark = pytest.mark.anyio
 
@@ -285,3 +294,16 @@ async def test_200_near_twins_make_a_call_for_each_question_that_is_never_accept
     assert sorted(calls) == sorted(set(questions) - accepted)
     # One that has learnt nothing refuses nearly all at a small max_error; at a large one it need not.
     assert max_error < 0.2 or len(calls) < len(questions) // 2
+
+
+async def test_what_is_known_to_give_a_rejected_answer_is_rejected_with_it() -> None:
+    decision = PromisedDecision(prior=BOLD)
+    decision._version = bytes(16)
+    rejected, sibling, other = (make_entry(number, created_at=0.0) for number in range(3))
+    label = make_label(0, at=0.0, version=bytes(16), score=1.0)
+    decision._knowledge.take(label._replace(key=rejected.key, asked=sibling.key, same=True))
+    decision._knowledge.take(label._replace(key=rejected.key, same=False, kind="reject"))
+    candidates = [Candidate(entry, Source.SEMANTIC, 0.0, 0.9) for entry in (rejected, sibling, other)]
+    asked = Request(body={}, key=label.asked)
+    assert decision._barred(asked, candidates) == ["rejected before", "rejected before", None]
+    assert decision._barred(Request(body={}, key=bytes(32)), candidates) == [None, None, None]

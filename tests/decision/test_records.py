@@ -122,6 +122,16 @@ def test_question_leaves_the_group_of_an_answer_that_was_wrong_for_it() -> None:
     assert groups(records, 1, 2, 5) == [0, 1, 2]
 
 
+def test_a_wrong_label_between_two_members_leaves_the_rest_together_whoever_was_asked() -> None:
+    records = Records()
+    for number in (2, 3, 4):
+        records.join(key(number), key(1))
+    records.leave(key(1), key(2))  # the founder was asked, and the member proposed
+    assert groups(records, 1, 2, 3, 4) == [0, 1, 0, 0]
+    records.leave(key(3), key(4))
+    assert groups(records, 1, 2, 3, 4) == [0, 1, 2, 3]
+
+
 def test_groups_outlive_the_growth_of_the_table_and_the_forgetting_of_the_older_half() -> None:
     records = Records(most=2_000)
     for number in range(5_000):
