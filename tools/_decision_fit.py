@@ -50,18 +50,25 @@ class Pairs:
         return Pairs(self.rows[kept], self.same[kept], self.weight[kept])
 
 
-def fit_trees(pairs: Pairs) -> HistGradientBoostingClassifier:
+def boosted(
+    rows: NDArray[np.float32], right: NDArray[np.bool_], weight: NDArray[np.float64], **options: Any
+) -> HistGradientBoostingClassifier:
+    """Trees that tell right from wrong; ``options`` say how many, how large, and what speaks only for it."""
     model = HistGradientBoostingClassifier(
-        max_iter=TREES,
-        max_leaf_nodes=LEAVES,
         learning_rate=RATE,
         min_samples_leaf=LEAST,
         l2_regularization=1.0,
-        monotonic_cst=[-1 if name in AGAINST else 1 if name in FOR else 0 for name in NAMES],
         early_stopping=False,
         random_state=0,
+        **options,
     )
-    return model.fit(pairs.rows, pairs.same, sample_weight=pairs.weight)
+    return model.fit(rows, right, sample_weight=weight)
+
+
+def fit_trees(pairs: Pairs) -> HistGradientBoostingClassifier:
+    signs = [-1 if name in AGAINST else 1 if name in FOR else 0 for name in NAMES]
+    shape = {"max_iter": TREES, "max_leaf_nodes": LEAVES, "monotonic_cst": signs}
+    return boosted(pairs.rows, pairs.same, pairs.weight, **shape)
 
 
 def arrays(model: HistGradientBoostingClassifier) -> tuple[dict[str, NDArray[Any]], float]:

@@ -18,12 +18,9 @@ from hashlib import sha256
 from typing import Any, Final
 
 import numpy as np
-from _decision_fit import Forest
+from _decision_fit import arrays, boosted
 from _decision_material import Text
 from numpy.typing import NDArray
-from sklearn.ensemble import (  # pyright: ignore[reportMissingImports]  # of the extra "training"
-    HistGradientBoostingClassifier,
-)
 
 from asynccache._judging import Label
 from asynccache.decision import prepare
@@ -42,8 +39,6 @@ SENTENCES: Final = 700
 EDITS: Final = (("own:", 1_200), ("bank:", 400), ("snips:", 200))
 TREES: Final = 60
 LEAVES: Final = 5
-RATE: Final = 0.08
-LEAST: Final = 40  # rows in a leaf
 BANK_EDITS: Final = 0.3
 """How much edits of the bank's questions count: of a bank whose answers are broad, some change nothing."""
 SERVED: Final = (1.4, 1.6)
@@ -169,25 +164,12 @@ def fit_calibration(seen: Seen, stream: Asked, weight: NDArray[np.float64] | Non
     usual = np.array([_weight(stream.texts[at].answer) for at in seen.asked])
     weight = usual if weight is None else usual * weight
     rows, right, weight = seen.rows[weight > 0], seen.right[weight > 0], weight[weight > 0]
-    model = HistGradientBoostingClassifier(
-        max_iter=TREES,
-        max_leaf_nodes=LEAVES,
-        learning_rate=RATE,
-        min_samples_leaf=LEAST,
-        l2_regularization=1.0,
-        # Of two candidates with one score, the nearer one is that whose words speak against it.
-        monotonic_cst=[1, -1, 1, 1, 1, 1],
-        early_stopping=False,
-        random_state=0,
-    ).fit(rows, right, sample_weight=weight)
-    forest = Forest()
-    for (predictor,) in model._predictors:  # noqa: SLF001  (what is fitted can be had in no other way)
-        forest.plant(predictor.nodes)
-    base = float(model._baseline_prediction.ravel()[0])  # noqa: SLF001  (likewise)
-    return {
-        **{f"known_{name}": value for name, value in forest.arrays().items()},
-        "known_base": np.array(base),
-    }
+    # Of two candidates with one score, the nearer one is that whose words speak against it.
+    signs = [1, -1, 1, 1, 1, 1]
+    trees, base = arrays(
+        boosted(rows, right, weight, max_iter=TREES, max_leaf_nodes=LEAVES, monotonic_cst=signs)
+    )
+    return {**{f"known_{name}": value for name, value in trees.items()}, "known_base": np.array(base)}
 
 
 def _weight(answer: str) -> float:
