@@ -53,8 +53,8 @@ TELLING: Final = 0.5
 """Log odds by which a limit must have moved to be told of."""
 
 PRIOR: Final = Prior(slope=1.43, intercept=-0.27, weight=4000.0, bend=1.2)
-"""Of the shipped weights, on the stream that ``benchmarks/bench_decision.py`` walks through: 16,588 questions
-of four kinds, a tenth of them minimal edits of others."""
+"""Of the shipped weights, on the stream they were chosen with (``benchmarks/bench_decision.py``): 16,588
+questions of four kinds, a tenth of them minimal edits of others."""
 
 
 class _Scored(NamedTuple):
